@@ -1,0 +1,35 @@
+"""What is asked of a network: the kind of answer, its classes and the form of the images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TaskKind = Literal["binary", "multi-class", "multi-label", "segmentation"]
+
+
+@dataclass(frozen=True)
+class ImagingTask:
+    """One imaging task.
+
+    Attributes:
+        kind: `binary` and `multi-class` classification (one class per image; ordinal grades count as classes),
+            `multi-label` (any number of labels per image) or `segmentation` (one class per pixel).
+        class_names: the classes, or the labels of a multi-label task; a network has one output for each. The
+            positive class of a binary task is the last.
+        channels: image channels (grey 1, RGB 3, or one per modality).
+        image_size: pixels per axis, without channels: (height, width) or (depth, height, width).
+    """
+
+    kind: TaskKind
+    class_names: tuple[str, ...]
+    channels: int
+    image_size: tuple[int, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a network: logits per class, or per label."""
+        return len(self.class_names)
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return len(self.image_size)
