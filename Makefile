@@ -1,0 +1,33 @@
+# The whole workflow. `make demo` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check format bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install  ## the main job on the built-in phantom; prints where report.html is
+	$(BIN)/archimed run mstf-nas --data phantom:lesions2d --preset quick --out runs/demo
+
+test: install  ## all tests that need neither a network nor a GPU; those marked `data` run where the images are
+	$(BIN)/python -m pytest
+
+check: install  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## ratios against the floor and, where PEER_DIR names their code, against peers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info

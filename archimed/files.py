@@ -1,0 +1,75 @@
+"""Files that are never half-written: every write goes to a temporary name, is synced, then renamed."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from archimed.errors import RunError
+
+
+def write_through(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then sync and rename it; on an error nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_through(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, atomically; NaN and infinities are refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file.
+
+    Raises:
+        RunError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"A file of the run is missing: {path}. Was the stage that writes it run?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"A file of the run is damaged: {path} ({error}). Delete it and resume the run.") from None
+
+
+def append_line(path: Path, record: Mapping[str, object]) -> None:
+    """Append one record to a JSON-lines log and hand it to the operating system at once."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines log; [] where there is none. A last line cut off by a crash is removed.
+
+    Raises:
+        RunError: a line other than the last is damaged.
+    """
+    if not path.exists():
+        return []
+    raw = path.read_bytes()
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if whole != raw:
+        write_through(path, lambda temporary: temporary.write_bytes(whole) and None)
+    records = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise RunError(
+                f"Line {number} of a log is damaged: {path}. Delete from that line on and resume the run."
+            ) from None
+    return records

@@ -1,0 +1,202 @@
+"""One run directory: the names of its files, its settings, and the lock of the process that works in it."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from archimed.errors import RunError
+from archimed.files import read_json, read_lines, write_text
+
+
+@dataclass(frozen=True)
+class NetworkFolder:
+    """Where one network of one fold and seed lives: `networks/<name>/fold<k>.seed<s>`."""
+
+    path: Path
+
+    @property
+    def architecture(self) -> Path:
+        """The search space, genotype, task and normalisation, from which the network is built."""
+        return self.path / "architecture.json"
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def epochs(self) -> Path:
+        """One line per training epoch."""
+        return self.path / "epochs.jsonl"
+
+    @property
+    def training(self) -> Path:
+        """Present once the training is complete."""
+        return self.path / "training.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities of every validation and test case."""
+        return self.path / "predictions.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of the predictions."""
+        return self.path / "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run on disk; stages talk to each other only through its files."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """Every setting, resolved."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and commit."""
+        return self.path / "environment.json"
+
+    @property
+    def data(self) -> Path:
+        """The data's fingerprint."""
+        return self.path / "data.json"
+
+    @property
+    def splits(self) -> Path:
+        """Case ids of each fold's train, validation and test part."""
+        return self.path / "splits.json"
+
+    @property
+    def candidates(self) -> Path:
+        """One line per scored candidate."""
+        return self.path / "search" / "candidates.jsonl"
+
+    @property
+    def selected(self) -> Path:
+        """The chosen genotypes and the rule that chose them."""
+        return self.path / "search" / "selected.json"
+
+    @property
+    def summary(self) -> Path:
+        """The results."""
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, one offline file."""
+        return self.path / "report.html"
+
+    def network(self, name: str, fold: int, seed: int) -> NetworkFolder:
+        """Where a network of this name, fold and seed lives."""
+        return NetworkFolder(self.path / "networks" / name / f"fold{fold}.seed{seed}")
+
+    def read_experiment(self) -> dict[str, Any]:
+        """The resolved settings of the run.
+
+        Raises:
+            RunError: the folder holds no run, or its settings are damaged.
+        """
+        if not self.experiment.exists():
+            raise RunError(
+                f"A run directory holds an experiment.yaml; {self.path} has none. "
+                "Start a run there with: archimed run METHOD --data DATA --out " + str(self.path)
+            )
+        try:
+            document = yaml.safe_load(self.experiment.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"The settings of a run are damaged: {self.experiment} ({first_line(error)}).") from None
+        if not isinstance(document, dict):
+            raise RunError(f"The settings of a run are damaged: {self.experiment} is not a mapping.")
+        return document
+
+    def write_experiment(self, document: Mapping[str, Any]) -> None:
+        """Write the resolved settings."""
+        write_text(self.experiment, yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False))
+
+    def begin(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Claim the folder for these settings: write them, or check that the run there has the same.
+
+        Returns the settings to go on with: those on disk where the run exists, since they hold the choices made by
+        measuring the machine.
+
+        Raises:
+            RunError: the folder belongs to another run or holds other files.
+        """
+        if self.experiment.exists():
+            stored = self.read_experiment()
+            wanted = json.loads(json.dumps(document))
+            if difference := first_difference(without_measured(stored), without_measured(wanted)):
+                raise RunError(
+                    f"An output folder holds one run; {self.path} belongs to another: {difference}. "
+                    "Choose another --out, or delete the folder."
+                )
+            return stored
+        if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise RunError(f"An output folder is new or empty; {self.path} holds other files. Choose another --out.")
+        self.write_experiment(document)
+        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+    def candidate_records(self, search: str, fold: int, seed: int) -> list[dict[str, Any]]:
+        """The logged candidates of one search, in order."""
+        key = (search, fold, seed)
+        return [line for line in read_lines(self.candidates) if (line["search"], line["fold"], line["seed"]) == key]
+
+    def selections(self) -> list[dict[str, Any]]:
+        """The networks that the search chose, as written in selected.json; [] before any."""
+        return list(read_json(self.selected)["selected"]) if self.selected.exists() else []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the lock dies with the process, however it ends.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise RunError(
+                    f"One process at a time works in a run; {holder} holds {self.path}. Wait for it, or stop it."
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+
+def without_measured(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that must agree for a run to go on: all but the version and what was measured on the machine."""
+    return {key: value for key, value in document.items() if key not in {"archimed", "machine"}}
+
+
+def first_difference(stored: object, wanted: object, name: str = "") -> str | None:
+    """The first setting in which two documents differ, told in words; None if they agree."""
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        for key in [*stored, *(key for key in wanted if key not in stored)]:
+            inner = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+            if inner:
+                return inner
+        return None
+    return None if stored == wanted else f"its {name} is {stored!r}, not {wanted!r}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,45 @@
+"""What a run was made with: versions, processor, device."""
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+PACKAGES = ("archimed", "torch", "monai", "numpy", "scipy", "scikit-learn", "pymoo", "pydantic", "matplotlib")
+
+
+def describe_environment() -> dict[str, Any]:
+    """The content of environment.json; names no user, host or path."""
+    import psutil
+    import torch
+
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "packages": {name: version for name in PACKAGES if (version := installed_version(name))},
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """The installed version of a package, None if it is absent."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
