@@ -1,0 +1,1 @@
+"""Evaluators: what measures genotypes, and how a population is spread over workers."""

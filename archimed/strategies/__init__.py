@@ -1,0 +1,7 @@
+"""Search strategies: asked for genotypes, told what became of them."""
+
+from archimed.strategies.nsga2 import Nsga2
+from archimed.strategies.protocol import Strategy
+from archimed.strategies.random_search import RandomSearch
+
+__all__ = ["Nsga2", "RandomSearch", "Strategy"]

@@ -1,0 +1,71 @@
+"""Measures candidates by indicators of their untrained networks: no training, seconds per candidate."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from archimed.batch import Batch
+from archimed.candidate import Measurements
+from archimed.genotype import Genotype
+from archimed.indicators import INDICATORS, Indicator, measure_indicators
+from archimed.seeding import torch_seed
+from archimed.spaces import SearchSpace, canonical
+from archimed.task import ImagingTask
+
+ALWAYS = ("macs", "parameters")  # what every candidate costs, cheap to know
+
+# What a network can do wrong on its own: too large for the memory, impossible shapes, a singular matrix. Mistakes in
+# code (TypeError, AttributeError, ...) are not a candidate's fault and end the search.
+CANDIDATE_FAILURES = (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class TrainingFree:
+    """Evaluates genotypes by indicators on one mini-batch (MSTF-NAS, Sec. III-B), plus MACs and parameters.
+
+    The network of a genotype is that of its canonical form, with initial weights that derive from the seed and this
+    form alone: a score depends neither on the order of evaluation nor on which isomorphic twin was asked for.
+
+    Attributes:
+        space: builds the networks.
+        task: what they are built for.
+        batch: the images, already normalised, and targets of every measurement; networks move to its device.
+        indicators: what to measure, by name.
+        seed: the seed of the search.
+    """
+
+    space: SearchSpace
+    task: ImagingTask
+    batch: Batch
+    indicators: Mapping[str, Indicator]
+    seed: int
+
+    def __call__(self, genotypes: Sequence[Genotype]) -> Iterator[Measurements]:
+        """Measurements of each genotype, one at a time, in order."""
+        return (self.measure(genotype) for genotype in genotypes)
+
+    def measure(self, genotype: Genotype) -> Measurements:
+        """Build and measure one network; its failure, if it fails, is told and not raised."""
+        start = time.perf_counter()
+        try:
+            values, failure = self._values(canonical(self.space, genotype)), None
+        except CANDIDATE_FAILURES as error:
+            values, failure = {}, one_line(error)
+        if failure is not None and self.batch.images.is_cuda:
+            torch.cuda.empty_cache()  # or the next candidate fails for the memory of this one
+        return Measurements(values, time.perf_counter() - start, failure)
+
+    def _values(self, genotype: Genotype) -> dict[str, float]:
+        measured = {**self.indicators, **{name: INDICATORS[name] for name in ALWAYS}}
+        with torch_seed(self.seed, "candidate", genotype):
+            network = self.space.build(genotype, self.task).to(self.batch.images.device)
+        with torch_seed(self.seed, "indicators", genotype):
+            return measure_indicators(network, self.batch, measured)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: its kind and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -1,0 +1,145 @@
+"""Objectives: what a search minimises, as a function of a whole population of candidates.
+
+The paper normalises "the values of indicators and FLOPs from the same generation" (MSTF-NAS, Sec. III-B), so an
+objective is undefined for a single network: a strategy calls it on parents and offspring together, at every survival.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from archimed.candidate import Candidate
+from archimed.errors import SettingsError
+
+Scores = Float[np.ndarray, "candidate objective"]
+Objectives = Callable[[Sequence[Candidate]], Scores]  # the whole population; every column is minimised
+
+_SIGNED_NAME = re.compile(r"([+-])([A-Za-z_]\w*)")
+
+
+def rescale(values: Float[np.ndarray, " candidate"]) -> Float[np.ndarray, " candidate"]:
+    """Map values to [0, 1] by their smallest and largest; a constant column becomes zeros.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which would spread to all others.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"Only finite values can be rescaled; got {values}. Drop such candidates first.")
+    span = float(np.ptp(values)) if len(values) else 0.0
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+
+
+def column(candidates: Sequence[Candidate], name: str) -> Float[np.ndarray, " candidate"]:
+    """One raw measurement of every candidate.
+
+    Raises:
+        SettingsError: a candidate has no measurement of this name.
+    """
+    for candidate in candidates:
+        if name not in candidate.measurements:
+            raise _unknown_measurement(name, tuple(candidate.measurements))
+    return np.array([candidate.measurements[name] for candidate in candidates], dtype=np.float64)
+
+
+def capability(candidates: Sequence[Candidate], indicators: Sequence[str]) -> Float[np.ndarray, " candidate"]:
+    """Sum of the indicators, each rescaled over the given candidates; higher is better.
+
+    With two indicators over the survivors of the last generation, the highest value is the paper's choice
+    (MSTF-NAS, Sec. IV-B.1); over 100 random candidates it is its Table X.
+    """
+    return np.sum([rescale(column(candidates, name)) for name in indicators], axis=0, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class SignedSums:
+    """Objectives written as text: each is a signed sum of measurements, to be **maximised**.
+
+    Every measurement is rescaled to [0, 1] over the population before it is added. `"naswot+macs"` asks for a high
+    naswot and many MACs; `"-macs"` for few MACs. Returned scores are the negated sums, to be minimised.
+
+    Attributes:
+        expressions: one per objective, e.g. `("naswot+macs", "log_synflow-macs")`.
+
+    Raises:
+        SettingsError: no expression, or one that is not a signed sum of distinct names.
+    """
+
+    expressions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.expressions:
+            raise SettingsError("A search needs at least one objective; got none. Write for example 'naswot+macs'.")
+        for expression in self.expressions:
+            parse_signed_sum(expression)
+
+    @cached_property
+    def terms(self) -> tuple[dict[str, int], ...]:
+        """For each objective, the sign of each measurement in it."""
+        return tuple(parse_signed_sum(expression) for expression in self.expressions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements that the objectives need, each once, in order of appearance."""
+        return tuple(dict.fromkeys(name for terms in self.terms for name in terms))
+
+    def check(self, measured: Sequence[str]) -> None:
+        """Raise SettingsError unless all measurements that the objectives need are among those measured."""
+        for name in self.names:
+            if name not in measured:
+                raise _unknown_measurement(name, measured)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Scores:
+        """Scores [candidate, objective] of one population, normalised together, to be minimised."""
+        scaled = {name: rescale(column(candidates, name)) for name in self.names}
+        sums = [np.sum([sign * scaled[name] for name, sign in terms.items()], axis=0) for terms in self.terms]
+        return -np.stack(sums, axis=1)
+
+
+def eq5(first: str, second: str) -> SignedSums:
+    """The paper's pair of conflicting objectives, f1 = -p1 - F and f2 = -p2 + F (MSTF-NAS, Eq. 5).
+
+    F is the complexity: the paper says FLOPs and means what we call MACs. As written, F is *rewarded* in f1 and
+    penalised in f2, and cancels in f1 + f2: the pair spreads the front from small to large networks rather than
+    making them all small.
+
+    Args:
+        first: p1, the indicator that goes with large networks.
+        second: p2, the indicator that goes with small ones.
+    """
+    return SignedSums((f"{first}+macs", f"{second}-macs"))
+
+
+def parse_signed_sum(expression: str) -> dict[str, int]:
+    """The sign, +1 or -1, of each measurement named in an expression such as `"-macs+naswot"`.
+
+    Raises:
+        SettingsError: the expression is not a signed sum, or names a measurement twice.
+    """
+    compact = "".join(expression.split())
+    signed = compact if compact.startswith(("+", "-")) else f"+{compact}"
+    terms = _SIGNED_NAME.findall(signed)
+    names = [name for _, name in terms]
+    if not terms or "".join(sign + name for sign, name in terms) != signed:
+        raise SettingsError(
+            f"An objective is a signed sum of measurement names; got {expression!r}. "
+            "Write for example 'naswot+macs' or 'log_synflow-macs'."
+        )
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(
+            f"An objective names each measurement once; got {expression!r}. Name {repeated[0]!r} a single time."
+        )
+    return {name: 1 if sign == "+" else -1 for sign, name in terms}
+
+
+def _unknown_measurement(name: str, measured: Sequence[str]) -> SettingsError:
+    nearest = difflib.get_close_matches(name, measured, n=1, cutoff=0.0)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return SettingsError(
+        f"An objective uses what was measured ({', '.join(sorted(measured)) or 'nothing'}); got {name!r}.{hint}"
+    )
