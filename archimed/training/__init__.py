@@ -1,0 +1,1 @@
+"""Training a network: the recipe, the machine it runs on, the loop and its checkpoints, and predictions."""

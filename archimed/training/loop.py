@@ -1,0 +1,242 @@
+"""The training loop: images in memory, one validation per epoch, exact resumption, the best weights at the end."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from archimed.batch import target_loss
+from archimed.errors import DataError, SettingsError
+from archimed.seeding import torch_generator, torch_seed
+from archimed.task import ImagingTask
+from archimed.training.checkpoint import StateFolder, TrainingState
+from archimed.training.losses import class_weights
+from archimed.training.machine import Machine
+from archimed.training.prediction import Normalise, predict_logits, probabilities
+from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
+from archimed.training.recipe import Recipe, learning_rate_at
+from archimed.training.steps import Examples, ImagesInMemory, adam, batches, training_step
+from archimed.training.weights import load_initial_weights
+
+ValidationMetrics = Callable[[NDArray[Any], NDArray[np.float32]], Mapping[str, float | None]]
+
+
+def train(
+    network: nn.Module,
+    train: Examples,
+    validation: Examples,
+    normalise: Normalise,
+    *,
+    task: ImagingTask,
+    recipe: Recipe,
+    seed: int,
+    machine: Machine,
+    state_folder: Path,
+    on_epoch: Callable[[EpochRecord], None],
+    validation_metrics: ValidationMetrics,
+    warn: Callable[[str], None],
+) -> Training:
+    """Train a network in place and leave it with the weights of its best epoch, in eval mode.
+
+    The folder holds the state after every epoch, so a call that was cut off at any moment is simply made again; it
+    gives the weights and records of an unbroken one. A training completed there before is returned at once.
+
+    Args:
+        network: freshly built, its initial weights drawn.
+        train: training images and targets.
+        validation: images and targets that choose the epoch.
+        normalise: raw images -> float32 images, fitted on the training fold.
+        task: what the images and targets are.
+        recipe: the `training.*` settings.
+        seed: of the batches' order and of dropout.
+        machine: how to compute.
+        state_folder: where state, weights.safetensors, epochs.jsonl and training.json are written.
+        on_epoch: told each new epoch, after its state is on disk.
+        validation_metrics: (target, probabilities [case, class]) -> metrics, among them the recipe's.
+        warn: told, in one line, what a user should know.
+
+    Raises:
+        TrainingError: the loss was not a number before one epoch was complete.
+        SettingsError: initial weights that do not fit, or an unknown checkpoint metric.
+        DataError: no training or no validation images.
+        RunError: the folder belongs to a training with other settings.
+    """
+    _check_examples(train, validation)
+    folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
+    with machine.session():
+        if finished := folder.finished(network):
+            network.eval()
+            return finished
+        machine.place_network(network)
+        state = TrainingState(network, adam(network, recipe))
+        folder.restore(state, warn)
+        if not state.records and recipe.initial_weights is not None:
+            _start_from(recipe.initial_weights, network, task, state, warn)
+        weights = class_weights(train.target, task.num_outputs, recipe)
+        job = _Job(
+            state=state,
+            train=ImagesInMemory(train, normalise, machine),
+            validation=ImagesInMemory(validation, normalise, machine),
+            task=task,
+            recipe=recipe,
+            seed=seed,
+            machine=machine,
+            class_weights=None if weights is None else weights.to(machine.device),
+            validation_metrics=validation_metrics,
+        )
+        return _run(job, folder, on_epoch, warn)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training under way."""
+
+    state: TrainingState
+    train: ImagesInMemory
+    validation: ImagesInMemory
+    task: ImagingTask
+    recipe: Recipe
+    seed: int
+    machine: Machine
+    class_weights: Tensor | None
+    validation_metrics: ValidationMetrics
+
+
+def _run(
+    job: _Job, folder: StateFolder, on_epoch: Callable[[EpochRecord], None], warn: Callable[[str], None]
+) -> Training:
+    state, recipe = job.state, job.recipe
+    failure = None
+    while not _is_over(state, recipe):
+        record = _one_epoch(job, len(state.records) + 1)
+        if not math.isfinite(record.train_loss + record.validation_loss):
+            failure = f"The loss was not a number in epoch {record.epoch}"
+            break
+        state.records.append(record)
+        if state.best is None or is_better(record, state.best, recipe.checkpoint_metric):
+            state.keep_weights()
+        if record.epoch == 1:
+            _explain_metric(record, state, recipe, warn)
+        folder.save(state)
+        on_epoch(record)
+    if failure is not None and state.best is not None:
+        _caution(f"{failure}; the weights of epoch {state.best.epoch} are kept.", state, warn)
+    if failure is not None and state.best is None:
+        failure = f"{failure}, the first. Lower training.learning_rate or check the images."
+    folder.finish(state, len(state.records) < recipe.epochs and failure is None, failure)
+    if state.best is None:
+        raise TrainingError(failure)
+    state.network.load_state_dict(state.best_weights)
+    state.network.eval()
+    finished = folder.finished(state.network)
+    if finished is None:
+        raise TrainingError(f"The result of the training vanished from {folder.path}.")
+    return finished
+
+
+def _is_over(state: TrainingState, recipe: Recipe) -> bool:
+    if state.best is None:
+        return False
+    done = state.records[-1].epoch
+    patience = recipe.early_stop_patience
+    return done >= recipe.epochs or (patience is not None and done - state.best.epoch >= patience)
+
+
+def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
+    started = time.perf_counter()
+    learning_rate = learning_rate_at(job.recipe, epoch)
+    for group in job.state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with torch_seed(job.seed, "epoch", epoch, "layers"):
+        train_loss = _pass_over_training(job, epoch)
+    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
+    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
+
+
+def _pass_over_training(job: _Job, epoch: int) -> float:
+    network = job.state.network.train()
+    order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
+    total = torch.zeros((), dtype=torch.float64, device=job.machine.device)
+    for cases in batches(order, job.recipe.batch_size):
+        images, target = job.train.batch(cases)
+        loss = training_step(
+            network,
+            job.state.optimizer,
+            images=images,
+            target=target,
+            weights=job.class_weights,
+            machine=job.machine,
+        )
+        total += loss * len(cases)
+    return float(total) / len(order)
+
+
+def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:
+    logits = predict_logits(
+        job.state.network,
+        job.validation.images,
+        job.validation.normalise,
+        job.machine,
+        max(job.recipe.batch_size, 256),
+    )
+    weights = None if job.class_weights is None else job.class_weights.cpu()
+    loss = float(target_loss(logits, job.validation.target, weights))
+    if not math.isfinite(loss):
+        return loss, {}
+    scores = probabilities(logits, job.task.kind)
+    metrics = dict(job.validation_metrics(job.validation.target.numpy(), scores.numpy()))
+    if job.recipe.checkpoint_metric not in metrics:
+        raise SettingsError(
+            f"training.checkpoint_metric must be a metric of the task; got {job.recipe.checkpoint_metric!r}. "
+            f"Choose one of {', '.join(metrics)}."
+        )
+    return loss, metrics
+
+
+def _explain_metric(record: EpochRecord, state: TrainingState, recipe: Recipe, warn: Callable[[str], None]) -> None:
+    if record.validation[recipe.checkpoint_metric] is None:
+        _caution(
+            f"{recipe.checkpoint_metric} is undefined on the validation images (one class only?), "
+            "so the epoch of the lowest validation loss is kept.",
+            state,
+            warn,
+        )
+
+
+def _start_from(
+    path: Path, network: nn.Module, task: ImagingTask, state: TrainingState, warn: Callable[[str], None]
+) -> None:
+    kept = load_initial_weights(network, path, task.num_outputs)
+    if kept:
+        _caution(f"The classes of {path} differ, so the classifier starts afresh ({', '.join(kept)}).", state, warn)
+
+
+def _caution(text: str, state: TrainingState, warn: Callable[[str], None]) -> None:
+    state.cautions.append(text)
+    warn(text)
+
+
+def _check_examples(train: Examples, validation: Examples) -> None:
+    for name, examples in (("training", train), ("validation", validation)):
+        if len(examples.target) == 0:
+            raise DataError(f"A network needs {name} images; the {name} split has none. Change the splits.")
+
+
+def _fingerprint(network: nn.Module, train: Examples, validation: Examples, recipe: Recipe, seed: int) -> str:
+    facts = {
+        "recipe": TypeAdapter(Recipe).dump_python(recipe, mode="json"),
+        "seed": seed,
+        "cases": [len(train.target), len(validation.target)],
+        "tensors": {name: list(tensor.shape) for name, tensor in network.state_dict().items()},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

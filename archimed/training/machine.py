@@ -1,0 +1,88 @@
+"""How a network is computed on this machine: threads, device, number format and memory layout."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One way to compute; chosen once by a trial, recorded, and reused so that results repeat.
+
+    Attributes:
+        threads: CPU threads of one operation.
+        device: `cpu` or `cuda:<i>`.
+        precision: of the forward and backward pass in training; `bfloat16` keeps weights, losses and the optimizer
+            in float32 (autocast). Predictions are always computed in float32.
+        memory_format: order of an image tensor in memory; `channels_last` puts the channels innermost, in 2D and 3D.
+    """
+
+    threads: int
+    device: str = "cpu"
+    precision: Precision = "float32"
+    memory_format: MemoryFormat = "contiguous"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The value as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Machine":
+        """Read back what `to_dict` gave; further keys are passed over."""
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+
+    def place_network(self, network: "nn.Module") -> "nn.Module":
+        """Move the network, in place, to the device and memory layout."""
+        import torch
+
+        network.to(self.device)
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.ndim in (4, 5):
+                tensor.data = tensor.data.contiguous(memory_format=self._layout(tensor.ndim) or torch.contiguous_format)
+        return network
+
+    def place_images(self, images: "Tensor") -> "Tensor":
+        """Images [batch, channel, *space] on the device, in the memory layout."""
+        layout = self._layout(images.ndim)
+        images = images.to(self.device, non_blocking=True)
+        return images if layout is None else images.contiguous(memory_format=layout)
+
+    def _layout(self, ndim: int) -> "torch.memory_format | None":
+        import torch
+
+        if self.memory_format == "contiguous":
+            return None
+        return {4: torch.channels_last, 5: torch.channels_last_3d}.get(ndim)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a training forward pass."""
+        import torch
+
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Run a block with this machine's threads, and without denormal numbers; both are undone after it.
+
+        Adam's averages of gradients that became zero decay into denormals, which a CPU adds many times slower.
+        """
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        try:
+            yield
+        finally:
+            torch.set_flush_denormal(False)
+            torch.set_num_threads(threads)

@@ -1,0 +1,53 @@
+"""Probabilities of a trained network."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from archimed.task import TaskKind
+from archimed.training.machine import Machine
+
+Normalise = Callable[[Tensor], Tensor]  # raw images as stored -> float32, each image by itself
+
+
+def predict(
+    network: nn.Module,
+    images: Shaped[Tensor, "case channel *space"],
+    normalise: Normalise,
+    task_kind: TaskKind,
+    machine: Machine,
+    *,
+    batch_size: int = 256,
+) -> Float[Tensor, "case class *space"]:
+    """Probabilities of raw images: softmax over the classes, or a sigmoid per label of a multi-label task.
+
+    Always float32 and in eval mode; the network is moved to the machine and its mode is left as found.
+    """
+    with machine.session():
+        return probabilities(predict_logits(network, images, normalise, machine, batch_size), task_kind)
+
+
+def predict_logits(
+    network: nn.Module,
+    images: Shaped[Tensor, "case channel *space"],
+    normalise: Normalise,
+    machine: Machine,
+    batch_size: int,
+) -> Float[Tensor, "case output *space"]:
+    """Logits of raw images on the CPU, float32, in eval mode."""
+    machine.place_network(network)
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            logits = [network(machine.place_images(normalise(part))).cpu() for part in images.split(batch_size)]
+    finally:
+        network.train(training)
+    return torch.cat(logits).float()
+
+
+def probabilities(logits: Float[Tensor, "case output *space"], task_kind: TaskKind) -> Tensor:
+    """Logits as probabilities of classes, which add to 1, or of labels, each by itself."""
+    return logits.sigmoid() if task_kind == "multi-label" else logits.softmax(1)

@@ -1,0 +1,84 @@
+"""One step of training and what it is fed: the optimizer, batches, images held in memory."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from archimed.batch import target_loss
+from archimed.training.machine import Machine
+from archimed.training.prediction import Normalise
+from archimed.training.recipe import Recipe
+
+NORMALISED_BYTES_LIMIT = 2**30  # above, images are kept as stored and normalised batch by batch
+
+
+class Examples(Protocol):
+    """Images and targets in memory, e.g. `archimed.data`'s Subset."""
+
+    @property
+    def images(self) -> Tensor:
+        """Raw, as stored: [case, channel, *space]."""
+
+    @property
+    def target(self) -> Tensor:
+        """As in `archimed.batch.Batch`."""
+
+
+def adam(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer; one fused kernel updates all weights."""
+    return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def training_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    images: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    machine: Machine,
+) -> Tensor:
+    """One step on a batch that lies on the machine's device; returns the loss, detached."""
+    with machine.autocast():
+        logits = network(images)
+    loss = target_loss(logits.float(), target, weights)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Split an order of cases; a last batch of one joins the batch before it, for batch norm needs two."""
+    parts = list(order.split(batch_size))
+    if len(parts) > 1 and len(parts[-1]) == 1 < batch_size:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return iter(parts)
+
+
+class ImagesInMemory:
+    """Examples normalised once if they fit, else batch by batch, which gives the same numbers."""
+
+    def __init__(self, examples: Examples, normalise: Normalise, machine: Machine) -> None:
+        self.target = examples.target
+        limit = min(NORMALISED_BYTES_LIMIT, psutil.virtual_memory().available // 4)
+        fits = examples.images.numel() * 4 <= limit
+        self.images = machine.place_images(normalise(examples.images)) if fits else examples.images
+        self.normalise: Normalise = _unchanged if fits else normalise
+        self._device_target = examples.target.to(machine.device)
+        self._machine = machine
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def batch(self, cases: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images and targets of some cases, on the device."""
+        images = self._machine.place_images(self.normalise(self.images[cases.to(self.images.device)]))
+        return images, self._device_target[cases.to(images.device)]
+
+
+def _unchanged(images: Tensor) -> Tensor:
+    return images
