@@ -1,0 +1,81 @@
+"""From what the user typed after `--data` to a `Dataset`."""
+
+import dataclasses
+import difflib
+from pathlib import Path
+
+from archimed.data.dataset import Dataset
+from archimed.data.medmnist_sets import MEDMNIST
+from archimed.data.npz import read_npz
+from archimed.data.phantoms import PHANTOMS, parse_options
+from archimed.data.problems import Problems
+from archimed.data.settings import DataSettings
+from archimed.data.splits import check_folds, make_folds
+from archimed.errors import DataError
+
+FORMS = (
+    "a MedMNIST .npz file, a MedMNIST name (breastmnist, pathmnist_64), a .csv table, a folder with one folder per "
+    "class, phantom:lesions2d, or file.py:object"
+)
+
+
+def load_dataset(source: str, settings: DataSettings, seed: int, image_size: int | None = None) -> Dataset:
+    """The data set that `source` names, whatever its format, with its folds.
+
+    Args:
+        source: what the user typed (see `FORMS`).
+        settings: the `data.*` settings.
+        seed: of splits that the source does not name, and of phantoms.
+        image_size: pixels per side, in place of `settings.image_size`.
+
+    Raises:
+        DataError: on the first flaw that forbids the use of the data.
+    """
+    if image_size is not None:
+        settings = dataclasses.replace(settings, image_size=image_size)
+    return read_source(source, settings, seed, Problems(strict=True))
+
+
+def read_source(source: str, settings: DataSettings, seed: int, problems: Problems) -> Dataset:
+    """As `load_dataset`, with the flaws going to `problems`."""
+    dataset = _read(source, settings, seed, problems)
+    _check_target(dataset, problems)
+    dataset = dataclasses.replace(dataset, folds=make_folds(dataset, settings, seed, problems))
+    check_folds(dataset, problems)
+    if not dataset.patients_known and not any(case.split for case in dataset.cases):
+        problems.caution(
+            "The data do not say which images are of the same patient: each counts as a patient of its own, so one "
+            "patient's images may lie in several splits."
+        )
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
+
+
+def _read(source: str, settings: DataSettings, seed: int, problems: Problems) -> Dataset:
+    """The data set without folds, by the form of `source`."""
+    path = Path(source).expanduser()
+    if source.startswith("phantom:"):
+        name, _, options = source.removeprefix("phantom:").partition("?")
+        if name not in PHANTOMS:
+            raise _unknown(source)
+        return PHANTOMS[name](parse_options(options, settings.image_size), seed)
+    if path.suffix == ".npz" and path.is_file():
+        return read_npz(path, problems)
+    raise _unknown(source)
+
+
+def _check_target(dataset: Dataset, problems: Problems) -> None:
+    if len(dataset.task.class_names) < 2 and dataset.task.kind != "multi-label":
+        problems.fatal(
+            f"A classification needs at least two classes; all {len(dataset.cases)} cases of {dataset.name} are "
+            f"{', '.join(dataset.task.class_names) or 'unlabelled'}. Add cases of another class."
+        )
+
+
+def _unknown(source: str) -> DataError:
+    looks_like_path = bool(Path(source).suffix) or "/" in source or "\\" in source
+    if looks_like_path and not source.startswith("phantom:") and not Path(source).expanduser().exists():
+        return DataError(f"Data must exist; there is no file or folder {source}. Check the path.")
+    names = [*(f"phantom:{name}" for name in PHANTOMS), *MEDMNIST]
+    near = difflib.get_close_matches(source.partition("?")[0], names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return DataError(f"Data must be {FORMS}; got {source!r}.{hint}")
