@@ -1,0 +1,161 @@
+"""Resampling test patients and training seeds: the one source of intervals and of paired comparisons.
+
+What is resampled, and why:
+
+- *Patients*, with replacement, within each fold: all cases of a patient are drawn together, because images of one
+  patient are alike and do not count as independent evidence. Classes are not stratified: how many positive patients
+  a test set happened to hold is part of the uncertainty.
+- *Seeds*, within each fold that was trained with several: an interval then covers the randomness of training too.
+  From S seeds S - 1 are drawn with replacement, which makes the variance of the mean unbiased (drawing S of 3 would
+  understate it by a third). A single seed is kept, and the interval then holds for that one trained network only.
+
+The draw of patients depends on the seed and the fold alone, so two networks tested on the same cases meet the same
+resamples and their difference is paired. Their seeds are drawn apart: equal seed numbers make nothing alike in
+different architectures. Resampling rows and columns of a crossed design is Owen's pigeonhole bootstrap (2007): never
+too narrow on average, slightly too wide where patients and seeds interact.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from archimed.evaluation.counts import ratio
+from archimed.evaluation.metrics import metrics, weighted_metrics
+from archimed.seeding import numpy_generator
+from archimed.task import ImagingTask
+
+CELLS_AT_ONCE = 2_000_000  # cases x resamples held in memory together, 16 MB an array
+
+
+@dataclass(frozen=True)
+class RepeatPredictions:
+    """What one trained network said about the test cases of its fold.
+
+    Attributes:
+        fold: number of the fold; every repeat of a fold holds the same cases in the same order.
+        seed: the training seed.
+        cases: case ids [case].
+        patients: the patient of each case [case].
+        target: class indices [case], or labels [case, label] with NaN where unknown.
+        probabilities: [case, class].
+        threshold: a case is called positive above it (binary and multi-label tasks).
+    """
+
+    fold: int
+    seed: int
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    target: Num[np.ndarray, "case *label"]
+    probabilities: Float[np.ndarray, "case class"]
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The metrics of one network, the mean over its repeats, and the same in every resample.
+
+    Attributes:
+        values: metric name -> mean over the repeats in which it is defined; None if it is in none.
+        draws: metric name -> the value in each resample, NaN where undefined.
+        tested_on: (fold, case ids) of each fold; two networks can be compared if it is the same.
+        seed: seed of the resampling.
+    """
+
+    values: Mapping[str, float | None]
+    draws: Mapping[str, Float[np.ndarray, " resample"]]
+    tested_on: tuple[tuple[int, tuple[str, ...]], ...]
+    seed: int
+
+
+def bootstrap_metrics(
+    task: ImagingTask, repeats: Sequence[RepeatPredictions], seed: int, network: str, resamples: int = 1000
+) -> Bootstrap:
+    """Measure a network and resample its patients and seeds (see the module's text).
+
+    Args:
+        task: what was asked.
+        repeats: predictions of every (fold, seed) of the network; at least one.
+        seed: seed of the resampling; the same for networks that are to be compared.
+        network: name of the network; it tells the draws of seeds of two networks apart.
+        resamples: number of resamples.
+
+    Raises:
+        ValueError: if there is no repeat, or repeats of one fold differ in their cases.
+    """
+    folds = _by_fold(repeats)
+    ordered = [repeat for members in folds.values() for repeat in members]
+    points = [metrics(task, r.target, r.probabilities, r.threshold) for r in ordered]
+    sums: dict[str, Float[np.ndarray, " resample"]] = {}
+    shares: dict[str, Float[np.ndarray, " resample"]] = {}
+    for fold, members in folds.items():
+        rng = numpy_generator(seed, "bootstrap seeds", network, fold)
+        seed_share = draw_seeds(len(members), resamples, rng)
+        drawn = _resampled(task, members, fold, seed, resamples)
+        for repeat_draws, share in zip(drawn, seed_share, strict=True):
+            for name, values in repeat_draws.items():
+                used = np.where(np.isnan(values), 0.0, share * len(members))
+                sums[name] = sums.get(name, 0.0) + used * np.nan_to_num(values)
+                shares[name] = shares.get(name, 0.0) + used
+    return Bootstrap(
+        values={name: _mean_defined([point[name] for point in points]) for name in points[0]},
+        draws={name: ratio(sums[name], shares[name]) for name in points[0]},
+        tested_on=tuple((fold, members[0].cases) for fold, members in folds.items()),
+        seed=seed,
+    )
+
+
+def draw_patients(
+    patients: Sequence[str], resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, "case resample"]:
+    """How often each case counts in each resample of as many patients as there are, drawn with replacement."""
+    _, patient_of_case = np.unique(np.asarray(patients), return_inverse=True)
+    count = int(patient_of_case.max()) + 1
+    drawn = rng.integers(count, size=(resamples, count))
+    drawn += np.arange(resamples)[:, None] * count
+    weights = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+    return np.ascontiguousarray(weights.T, dtype=np.float64)[patient_of_case]
+
+
+def draw_seeds(seeds: int, resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "seed resample"]:
+    """The share of each training seed in each resample; columns sum to one. One seed is kept as it is."""
+    if seeds == 1:
+        return np.ones((1, resamples))
+    drawn = rng.integers(seeds, size=(seeds - 1, resamples))
+    shares: Float[np.ndarray, "seed resample"] = np.mean(drawn[None] == np.arange(seeds)[:, None, None], axis=1)
+    return shares
+
+
+def _resampled(
+    task: ImagingTask, members: Sequence[RepeatPredictions], fold: int, seed: int, resamples: int
+) -> list[dict[str, Float[np.ndarray, " resample"]]]:
+    """The metrics of each repeat of one fold in every resample of its patients."""
+    rng = numpy_generator(seed, "bootstrap patients", fold)
+    patients = members[0].patients
+    at_once = max(1, CELLS_AT_ONCE // len(patients))
+    parts: list[list[dict[str, Float[np.ndarray, " resample"]]]] = [[] for _ in members]
+    for start in range(0, resamples, at_once):
+        weights = draw_patients(patients, min(at_once, resamples - start), rng)
+        for part, repeat in zip(parts, members, strict=True):
+            part.append(weighted_metrics(task, repeat.target, repeat.probabilities, weights, repeat.threshold))
+    return [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]
+
+
+def _by_fold(repeats: Sequence[RepeatPredictions]) -> dict[int, list[RepeatPredictions]]:
+    if not repeats:
+        raise ValueError("Metrics need the predictions of at least one repeat; got none.")
+    folds: dict[int, list[RepeatPredictions]] = {}
+    for repeat in sorted(repeats, key=lambda r: (r.fold, r.seed)):
+        folds.setdefault(repeat.fold, []).append(repeat)
+    for fold, members in folds.items():
+        if any(r.cases != members[0].cases or r.patients != members[0].patients for r in members):
+            raise ValueError(f"Repeats of one fold are tested on the same cases; those of fold {fold} differ.")
+        if len(members[0].patients) != len(members[0].target):
+            raise ValueError(f"Every case has a patient; fold {fold} has cases without.")
+    return folds
+
+
+def _mean_defined(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
