@@ -84,7 +84,7 @@ def usable_cores() -> int:
     """Physical cores that affinity and the container's quota leave to this process."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or allowed
-    return max(1, min(allowed, physical, math.ceil(_container_quota())))
+    return max(1, math.floor(min(allowed, physical, _container_quota())))
 
 
 def _container_quota() -> float:

@@ -16,42 +16,48 @@ class Recipe:
     quarters of 100 epochs, batches of 128, no augmentation, and the weights of the best validation AUC.
     """
 
-    epochs: int = Field(100, ge=1, description="passes over the training images (MedMNIST protocol)")
+    epochs: int = Field(default=100, ge=1, description="passes over the training images (MedMNIST protocol)")
     batch_size: int = Field(
-        128, ge=1, description="images per step; a last batch of one joins the batch before it (MedMNIST protocol)"
+        default=128,
+        ge=1,
+        description="images per step; a last batch of one joins the batch before it (MedMNIST protocol)",
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's first step size, per step (MedMNIST protocol)")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's first step size, per step (MedMNIST protocol)")
     milestones: tuple[float, ...] = Field(
-        (0.5, 0.75), description="where the learning rate drops, as fractions of the epochs (MedMNIST protocol)"
+        default=(0.5, 0.75), description="where the learning rate drops, as fractions of the epochs (MedMNIST protocol)"
     )
     learning_rate_factor: float = Field(
-        0.1, gt=0, description="what the learning rate is multiplied by at a milestone (MedMNIST protocol)"
+        default=0.1, gt=0, description="what the learning rate is multiplied by at a milestone (MedMNIST protocol)"
     )
-    weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty on all weights (MedMNIST protocol: none)")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Adam's L2 penalty on all weights (MedMNIST protocol: none)"
+    )
     checkpoint_metric: str = Field(
-        "auc",
+        default="auc",
         description="validation metric whose best epoch gives the final weights; ties go to the lower validation "
         "loss, then to the earlier epoch (MedMNIST protocol: best validation AUC)",
     )
     early_stop_patience: int | None = Field(
-        20,
+        default=20,
         ge=1,
         description="epochs without a better validation result after which training stops; null trains to the end, "
         "as the MedMNIST protocol does",
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none",
+        default="none",
         description="balanced: classes weigh by their inverse frequency in the training fold, positive labels of a "
         "multi-label task by negatives/positives (X-ray study, loss weights)",
     )
     positive_weight_limit: float = Field(
-        20.0, ge=1, description="largest weight (and 1/limit the least) of a multi-label task's positives, a ratio"
+        default=20.0,
+        ge=1,
+        description="largest weight (and 1/limit the least) of a multi-label task's positives, a ratio",
     )
     image_size: int | None = Field(
-        None, ge=1, description="pixels per axis of the images trained on; null takes those of the data"
+        default=None, ge=1, description="pixels per axis of the images trained on; null takes those of the data"
     )
     initial_weights: Path | None = Field(
-        None, description="a .safetensors file of the same architecture to start from; null starts afresh"
+        default=None, description="a .safetensors file of the same architecture to start from; null starts afresh"
     )
 
 
