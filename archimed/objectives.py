@@ -53,7 +53,7 @@ def capability(candidates: Sequence[Candidate], indicators: Sequence[str]) -> Fl
     With two indicators over the survivors of the last generation, the highest value is the paper's choice
     (MSTF-NAS, Sec. IV-B.1); over 100 random candidates it is its Table X.
     """
-    return np.sum([rescale(column(candidates, name)) for name in indicators], axis=0, dtype=np.float64)
+    return np.asarray(np.stack([rescale(column(candidates, name)) for name in indicators]).sum(axis=0))
 
 
 @dataclass(frozen=True)
