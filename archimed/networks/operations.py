@@ -102,18 +102,18 @@ def _depthwise_pointwise(
 
 def _factorised(kernel: int, channels: int, spatial_dims: int, stride: int = 1) -> nn.Module:
     """One dense convolution along each axis in turn: 7x1 then 1x7, in 3D 7x1x1, 1x7x1, 1x1x7."""
-    lines = [tuple(kernel if i == axis else 1 for i in range(spatial_dims)) for axis in range(spatial_dims)]
-    steps = [tuple(stride if i == axis else 1 for i in range(spatial_dims)) for axis in range(spatial_dims)]
-    convolutions = (
-        convolution(channels, channels, spatial_dims, line, stride=step)
-        for line, step in zip(lines, steps, strict=True)
-    )
-    return nn.Sequential(nn.ReLU(), *convolutions, batch_norm(channels, spatial_dims))
+
+    def along(axis: int) -> nn.Module:
+        line = tuple(kernel if i == axis else 1 for i in range(spatial_dims))
+        step = tuple(stride if i == axis else 1 for i in range(spatial_dims))
+        return convolution(channels, channels, spatial_dims, line, stride=step)
+
+    return nn.Sequential(nn.ReLU(), *map(along, range(spatial_dims)), batch_norm(channels, spatial_dims))
 
 
 def _pooled(kind: PoolingKind, channels: int, spatial_dims: int, stride: int = 1) -> nn.Module:
-    """Pooling over 3 pixels, then normalisation without scale and shift."""
-    return nn.Sequential(pooling(kind, 3, spatial_dims, stride), batch_norm(channels, spatial_dims))
+    """Pooling over 3 pixels, then normalisation without scale and shift (DARTS)."""
+    return nn.Sequential(pooling(kind, 3, spatial_dims, stride), batch_norm(channels, spatial_dims, affine=False))
 
 
 def _identity(channels: int, spatial_dims: int) -> nn.Module:  # noqa: ARG001

@@ -66,9 +66,10 @@ class MultiscaleCellSpace:
     def __post_init__(self) -> None:
         """Refuse widths that do not divide among the poolings."""
         if self.width % self.num_pools:
+            wider = (self.width // self.num_pools + 1) * self.num_pools
             raise SettingsError(
                 "space.width divides by space.num_pools, so that every pooling gets its share of channels; got width "
-                f"{self.width} and {self.num_pools} pools. Try width {(self.width // self.num_pools + 1) * self.num_pools}."
+                f"{self.width} and {self.num_pools} pools. Try width {wider}."
             )
 
     @property

@@ -1,12 +1,14 @@
 """What a search space is: choices, and a network for every way of making them."""
 
-from typing import Protocol, runtime_checkable
-
-from torch import nn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from archimed.errors import SettingsError
 from archimed.genotype import Choice, Genotype
 from archimed.task import ImagingTask
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @runtime_checkable
@@ -22,7 +24,7 @@ class SearchSpace(Protocol):
         """The decisions of a genotype, in its order; none for a fixed network."""
         ...
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+    def build(self, genotype: Genotype, task: ImagingTask) -> "nn.Module":
         """A network that maps images [batch, channel, *space] to logits [batch, output].
 
         Weights are drawn from PyTorch's global generator (see `archimed.seeding.torch_seed`).
@@ -36,8 +38,8 @@ class SearchSpace(Protocol):
 
 def canonical(space: SearchSpace, genotype: Genotype) -> Genotype:
     """The representative of all genotypes that build the same network; the genotype itself if the space knows none."""
-    representative = getattr(space, "canonical", None)
-    return genotype if representative is None else representative(genotype)
+    own: Callable[[Genotype], Genotype] | None = getattr(space, "canonical", None)
+    return genotype if own is None else own(genotype)
 
 
 def refuse_masks(task: ImagingTask, network: str) -> None:
