@@ -53,18 +53,29 @@ class RepeatPredictions:
 
 
 @dataclass(frozen=True)
+class RepeatMetrics:
+    """What one trained network achieved: its fold, its seed, and metric name -> value or None if undefined."""
+
+    fold: int
+    seed: int
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class Bootstrap:
     """The metrics of one network, the mean over its repeats, and the same in every resample.
 
     Attributes:
         values: metric name -> mean over the repeats in which it is defined; None if it is in none.
         draws: metric name -> the value in each resample, NaN where undefined.
+        repeats: the metrics of every (fold, seed) by itself, in that order.
         tested_on: (fold, case ids) of each fold; two networks can be compared if it is the same.
         seed: seed of the resampling.
     """
 
     values: Mapping[str, float | None]
     draws: Mapping[str, Float[np.ndarray, " resample"]]
+    repeats: tuple[RepeatMetrics, ...]
     tested_on: tuple[tuple[int, tuple[str, ...]], ...]
     seed: int
 
@@ -86,7 +97,8 @@ def bootstrap_metrics(
     """
     folds = _by_fold(repeats)
     ordered = [repeat for members in folds.values() for repeat in members]
-    points = [metrics(task, r.target, r.probabilities, r.threshold) for r in ordered]
+    points = [RepeatMetrics(r.fold, r.seed, metrics(task, r.target, r.probabilities, r.threshold)) for r in ordered]
+    names = tuple(points[0].values)
     sums: dict[str, Float[np.ndarray, " resample"]] = {}
     shares: dict[str, Float[np.ndarray, " resample"]] = {}
     for fold, members in folds.items():
@@ -99,8 +111,9 @@ def bootstrap_metrics(
                 sums[name] = sums.get(name, 0.0) + used * np.nan_to_num(values)
                 shares[name] = shares.get(name, 0.0) + used
     return Bootstrap(
-        values={name: _mean_defined([point[name] for point in points]) for name in points[0]},
-        draws={name: ratio(sums[name], shares[name]) for name in points[0]},
+        values={name: mean_of_known([point.values[name] for point in points]) for name in names},
+        draws={name: ratio(sums[name], shares[name]) for name in names},
+        repeats=tuple(points),
         tested_on=tuple((fold, members[0].cases) for fold, members in folds.items()),
         seed=seed,
     )
@@ -156,6 +169,7 @@ def _by_fold(repeats: Sequence[RepeatPredictions]) -> dict[int, list[RepeatPredi
     return folds
 
 
-def _mean_defined(values: Sequence[float | None]) -> float | None:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are not None; None if there is none."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
