@@ -21,8 +21,10 @@ from archimed.training.steps import adam, training_step
 Arm = tuple[Precision, MemoryFormat]
 ARMS: tuple[Arm, ...] = (("float32", "contiguous"), ("float32", "channels_last"), ("bfloat16", "channels_last"))
 BFLOAT16_GAIN = 1.2  # least speed-up over float32 that is worth the coarser numbers
+HEAT_IMAGES = 8  # images of the first, untimed steps
+FAR_BEHIND = 2.0  # an arm this many times slower than the quickest in the heat is not timed
 ROUNDS = 3  # timed steps per arm, in turn
-TRIAL_SECONDS = 4.0  # no further round begins after this
+TRIAL_SECONDS = 3.0  # about how long all timed steps may take
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def choose_machine(network: nn.Module, batch: Batch, *, device: str = "auto", th
         SettingsError: the device does not exist here.
     """
     machine = Machine(threads or choose_threads(), choose_device(device))
-    precision, memory_format = fastest(try_arms(network, batch, machine, ARMS))
+    precision, memory_format = fastest(try_arms(network, batch, machine, arms_for(machine.device)))
     return replace(machine, precision=precision, memory_format=memory_format)
 
 
@@ -103,32 +105,57 @@ def _load_of_usable_cores(seconds: float) -> list[float]:
     return [load[core] for core in sorted(os.sched_getaffinity(0)) if core < len(load)]
 
 
+def arms_for(device: str) -> tuple[Arm, ...]:
+    """The arms worth trying; below AVX-512 a CPU only imitates bfloat16, ten times slower than float32."""
+    if device == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        return tuple(arm for arm in ARMS if arm[0] != "bfloat16")
+    return ARMS
+
+
 def try_arms(network: nn.Module, batch: Batch, machine: Machine, arms: Sequence[Arm]) -> dict[Arm, Trial]:
-    """Train copies of a network for a few steps, one arm after the other in every round."""
-    machines = {arm: replace(machine, precision=arm[0], memory_format=arm[1]) for arm in arms}
-    seconds: dict[Arm, list[float]] = {arm: [] for arm in arms}
-    finite = dict.fromkeys(arms, True)
-    networks = {arm: machines[arm].place_network(copy.deepcopy(network).train()) for arm in arms}
-    optimizers = {arm: adam(networks[arm], Recipe()) for arm in arms}
-    began = time.perf_counter()
+    """Train copies of a network for a few steps, one arm after the other in every round.
+
+    A heat on a few images sets up the kernels, drops the arms that are far behind, and tells how many of the
+    images the timed rounds can take.
+    """
+    runners = {arm: _Runner(network, replace(machine, precision=arm[0], memory_format=arm[1])) for arm in arms}
+    few = Batch(batch.images[:HEAT_IMAGES], batch.target[:HEAT_IMAGES])
     with machine.session(), torch.random.fork_rng():
-        for turn in range(ROUNDS + 1):  # the first, in which kernels are set up, is not timed
-            if turn >= 2 and time.perf_counter() - began > TRIAL_SECONDS:
-                break
-            for arm in arms:
-                started = time.perf_counter()
-                loss = training_step(
-                    networks[arm],
-                    optimizers[arm],
-                    images=machines[arm].place_images(batch.images),
-                    target=batch.target.to(machine.device),
-                    weights=None,
-                    machine=machines[arm],
-                )
-                finite[arm] &= math.isfinite(float(loss))  # reading the loss waits for a GPU
-                if turn:
-                    seconds[arm].append(time.perf_counter() - started)
-    return {arm: Trial(min(seconds[arm]), finite[arm]) for arm in arms}
+        heat = {}
+        for arm, runner in runners.items():
+            runner.step(few)
+            heat[arm] = runner.step(few)
+        quickest = min(heat.values())
+        rivals = {arm: runner for arm, runner in runners.items() if heat[arm] <= FAR_BEHIND * quickest}
+        affordable = int(len(few) * TRIAL_SECONDS / (ROUNDS * sum(heat[arm] for arm in rivals)))
+        part = max(len(few), affordable)
+        timed = Batch(batch.images[:part], batch.target[:part])
+        seconds = [{arm: runner.step(timed) for arm, runner in rivals.items()} for _ in range(ROUNDS)]
+    return {arm: Trial(min(turn[arm] for turn in seconds), runner.finite) for arm, runner in rivals.items()}
+
+
+class _Runner:
+    """A copy of a network that trains in one arm."""
+
+    def __init__(self, network: nn.Module, machine: Machine) -> None:
+        self._machine = machine
+        self._network = machine.place_network(copy.deepcopy(network).train())
+        self._optimizer = adam(self._network, Recipe())
+        self.finite = True
+
+    def step(self, batch: Batch) -> float:
+        """Seconds of one step."""
+        started = time.perf_counter()
+        loss = training_step(
+            self._network,
+            self._optimizer,
+            images=self._machine.place_images(batch.images),
+            target=batch.target.to(self._machine.device),
+            weights=None,
+            machine=self._machine,
+        )
+        self.finite &= math.isfinite(float(loss))  # reading the loss waits for a GPU
+        return time.perf_counter() - started
 
 
 def fastest(trials: Mapping[Arm, Trial]) -> Arm:

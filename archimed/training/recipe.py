@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 
@@ -59,6 +59,13 @@ class Recipe:
     initial_weights: Path | None = Field(
         default=None, description="a .safetensors file of the same architecture to start from; null starts afresh"
     )
+
+    @field_validator("milestones")
+    @classmethod
+    def _rise_within_the_training(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
+        if list(milestones) != sorted(set(milestones)) or not all(0 < fraction < 1 for fraction in milestones):
+            raise ValueError(f"milestones are rising fractions between 0 and 1; got {milestones}")
+        return milestones
 
 
 def learning_rate_at(recipe: Recipe, epoch: int) -> float:

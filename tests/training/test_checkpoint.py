@@ -1,0 +1,171 @@
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from archimed.training.machine import Machine
+from archimed.training.progress import EpochRecord, Training
+from archimed.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=4, batch_size=8, weight_decay=1e-3)
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+def untimed(training: Training) -> list[EpochRecord]:
+    return [dataclasses.replace(record, seconds=0.0) for record in training.epochs]
+
+
+def kill(record: EpochRecord) -> None:
+    raise Killed(record.epoch)
+
+
+def weights(network: torch.nn.Module) -> dict[str, Tensor]:
+    return dict(network.state_dict())
+
+
+def assert_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.fixture(params=["contiguous", "channels_last"])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    return Machine(1, memory_format=request.param)
+
+
+def test_interrupted_after_every_epoch_it_ends_bit_for_bit_the_same(problem: Any, machine: Machine) -> None:
+    unbroken_network, broken_network = problem.network(), problem.network()
+    unbroken = problem.train(unbroken_network, RECIPE, machine=machine)
+    problem.folder = problem.folder.with_name("broken")
+    for _ in range(RECIPE.epochs):
+        with pytest.raises(Killed):
+            problem.train(problem.network(), RECIPE, machine=machine, on_epoch=kill)
+    broken = problem.train(broken_network, RECIPE, machine=machine, on_epoch=kill)
+    assert untimed(broken) == untimed(unbroken)
+    assert broken.best_epoch == unbroken.best_epoch
+    assert_equal(weights(unbroken_network), weights(broken_network))
+    assert unbroken.epochs == tuple(lines(problem.folder.with_name("network")))
+    assert broken.epochs == tuple(lines(problem.folder))
+
+
+def lines(folder: Path) -> Iterator[EpochRecord]:
+    for line in (folder / "epochs.jsonl").read_text().splitlines():
+        yield EpochRecord.from_dict(json.loads(line))
+
+
+def test_resumed_within_an_epoch_it_repeats_that_epoch(problem: Any) -> None:
+    unbroken_network, broken_network = problem.network(), problem.network()
+    unbroken = problem.train(unbroken_network, RECIPE)
+    problem.folder = problem.folder.with_name("broken")
+    calls = 0
+
+    def metrics(target: Any, scores: Any) -> Mapping[str, float | None]:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Killed
+        return problem.metrics(target, scores)  # type: ignore[no-any-return]
+
+    with pytest.raises(Killed):
+        problem.train(problem.network(), RECIPE, validation_metrics=metrics)
+    epochs: list[int] = []
+    broken = problem.train(broken_network, RECIPE, on_epoch=lambda record: epochs.append(record.epoch))
+    assert epochs == [3, 4]
+    assert untimed(broken) == untimed(unbroken)
+    assert_equal(weights(unbroken_network), weights(broken_network))
+
+
+def interrupt_after(problem: Any, epochs: int) -> None:
+    for _ in range(epochs):
+        with pytest.raises(Killed):
+            problem.train(problem.network(), RECIPE, on_epoch=kill)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(problem: Any, damage: str) -> None:
+    unbroken_network, broken_network = problem.network(), problem.network()
+    unbroken = problem.train(unbroken_network, RECIPE)
+    problem.folder = problem.folder.with_name("broken")
+    interrupt_after(problem, 3)
+    checkpoint = problem.folder / "checkpoint.safetensors"
+    spoil(checkpoint, damage)
+    said: list[str] = []
+    epochs: list[int] = []
+    broken = problem.train(
+        broken_network, RECIPE, warn=said.append, on_epoch=lambda record: epochs.append(record.epoch)
+    )
+    assert epochs == [3, 4]
+    assert bool(said) == (damage != "missing")
+    assert untimed(broken) == untimed(unbroken)
+    assert_equal(weights(unbroken_network), weights(broken_network))
+
+
+def spoil(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    match damage:
+        case "truncated":
+            path.write_bytes(content[:-7])
+        case "garbage":
+            path.write_bytes(bytes(len(content)))
+        case "empty":
+            path.write_bytes(b"")
+        case "missing":
+            path.unlink()
+
+
+def test_with_no_usable_checkpoint_it_starts_anew(problem: Any) -> None:
+    unbroken_network, broken_network = problem.network(), problem.network()
+    unbroken = problem.train(unbroken_network, RECIPE)
+    problem.folder = problem.folder.with_name("broken")
+    interrupt_after(problem, 2)
+    for name in ("checkpoint.safetensors", "previous-checkpoint.safetensors"):
+        spoil(problem.folder / name, "garbage")
+    said: list[str] = []
+    broken = problem.train(broken_network, RECIPE, warn=said.append)
+    assert len(said) == 2
+    assert untimed(broken) == untimed(unbroken)
+    assert_equal(weights(unbroken_network), weights(broken_network))
+
+
+def test_epoch_lines_agree_with_the_checkpoint_after_resuming(problem: Any) -> None:
+    interrupt_after(problem, 2)
+    log = problem.folder / "epochs.jsonl"
+    log.write_text(log.read_text() + log.read_text().splitlines()[-1] + '\n{"epoch": 3, "lear')
+    result = problem.train(problem.network(), RECIPE)
+    assert list(lines(problem.folder)) == list(result.epochs)
+
+
+def test_a_finished_training_is_returned_at_once(problem: Any) -> None:
+    first, second = problem.network(), problem.network()
+    done = problem.train(first, RECIPE)
+    assert not list(problem.folder.glob("*checkpoint*"))
+    assert problem.train(second, RECIPE, on_epoch=kill) == done
+    assert_equal(weights(first), weights(second))
+
+
+def test_a_crash_while_finishing_is_mended(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = problem.network(), problem.network()
+
+    def fail(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("archimed.training.checkpoint.write_json", fail)
+    with pytest.raises(Killed):
+        problem.train(first, RECIPE)
+    monkeypatch.undo()
+    assert (problem.folder / "weights.safetensors").exists()
+    resumed = problem.train(second, RECIPE, on_epoch=kill)
+    assert len(resumed.epochs) == RECIPE.epochs
+    problem.folder = problem.folder.with_name("unbroken")
+    unbroken_network = problem.network()
+    problem.train(unbroken_network, RECIPE)
+    assert_equal(weights(unbroken_network), weights(second))
