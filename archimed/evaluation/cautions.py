@@ -139,8 +139,9 @@ def wide_intervals(test: Mapping[str, IntervalRow], cases: int, patients: int) -
         if row["high"] - row["low"] <= WIDE_INTERVAL:
             return []
         return [
-            f"The test set is small ({cases} images of {patients} patients): the {_words(metric)} of {row['value']:.3f} "
-            f"may in truth be anything from {row['low']:.3f} to {row['high']:.3f}. Do not read its second decimal."
+            f"The test set is small ({cases} images of {patients} patients): the {_words(metric)} of "
+            f"{row['value']:.3f} may in truth be anything from {row['low']:.3f} to {row['high']:.3f}. "
+            f"Do not read its second decimal."
         ]
     return []
 

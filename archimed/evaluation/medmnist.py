@@ -4,9 +4,8 @@ They stand beside our own metrics, which differ in what they say when a class is
 over all classes and is undefined if one of them does not occur.
 """
 
-import csv
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,16 @@ from jaxtyping import Float, Num
 
 from archimed.evaluation.auc import weighted_auc
 from archimed.evaluation.metrics import answer_table, check_predictions, none_if_nan, truth_table
+from archimed.files import write_text
 from archimed.task import ImagingTask
 
-NATIVE_SIZE = 28  # pixels; other sizes are part of a file's name
 SPLIT_NAMES: Mapping[str, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
-@dataclass(frozen=True)
-class OfficialMetrics:
-    """AUC and ACC of one split as MedMNIST counts them; None where its evaluator has no answer."""
-
-    auc: float | None
-    acc: float | None
-
-    def as_json(self) -> dict[str, float | None]:
-        """The two figures under their official names."""
-        return {"AUC": self.auc, "ACC": self.acc}
-
-
-def official_metrics(
+def medmnist_metrics(
     task: ImagingTask, target: Num[np.ndarray, "case *label"], probabilities: Float[np.ndarray, "case class"]
-) -> OfficialMetrics:
-    """AUC and ACC of one split.
+) -> dict[str, float | None]:
+    """The official `AUC` and `ACC` of one split; None where MedMNIST's evaluator has no answer.
 
     AUC: binary, of the last column; multi-class (ordinal grades too) and multi-label, the mean over all columns of
     one against the rest. ACC: binary, the last column above 0.5; multi-class, the likeliest class; multi-label, the
@@ -47,60 +34,51 @@ def official_metrics(
     check_predictions(task, target, probabilities)
     truth, answers = truth_table(task, target), answer_table(task, probabilities)
     if np.isnan(truth).any():
-        return OfficialMetrics(None, None)
+        return {"AUC": None, "ACC": None}
     columns = [task.num_outputs - 1] if task.kind == "binary" else list(range(task.num_outputs))
     ones = np.ones((len(target), 1))
     areas = [weighted_auc(truth[:, k] == 1, probabilities[:, k], ones)[0] for k in columns]
     right = answers == (truth == 1)
     accuracy = right.mean() if task.kind == "multi-label" else right.all(axis=1).mean()
-    return OfficialMetrics(none_if_nan(float(np.mean(areas))), float(accuracy))
+    return {"AUC": none_if_nan(float(np.mean(areas))), "ACC": float(accuracy)}
 
 
-def result_file_name(flag: str, size: int, split: str, official: OfficialMetrics, run: str) -> str:
+def result_file_name(flag: str, split: str, run: str, figures: Mapping[str, float | None]) -> str:
     """The standard name, e.g. `breastmnist_test_[AUC]0.930_[ACC]0.872@resnet18.csv`.
 
     Args:
-        flag: the data set's MedMNIST name, e.g. `breastmnist`.
-        size: image side in pixels; 28 is not spelt out.
+        flag: the data set's MedMNIST name, size included if it is not 28 pixels, e.g. `breastmnist_224`.
         split: `train`, `validation` or `test`.
-        official: the figures that go into the name, three decimals each (`nan` where undefined).
-        run: what tells runs apart; its evaluator reads it up to the first dot.
-
-    Raises:
-        ValueError: if the evaluator could not read the name back.
+        run: what tells runs apart. The evaluator reads it from the last `@` to the next dot, so anything but letters,
+            digits, `-` and `_` becomes `-`.
+        figures: from `medmnist_metrics`; three decimals each go into the name, `nan` where undefined.
     """
-    if "_" in flag or any(mark in run for mark in "@./\\") or not run:
-        raise ValueError(
-            f"A MedMNIST result file needs a data set name without _ and a run name without @ . / \\; "
-            f"got {flag!r} and {run!r}. Choose another run name."
-        )
-    suffix = "" if size == NATIVE_SIZE else f"_{size}"
-    figures = "_".join(
-        f"[{name}]{np.nan if value is None else value:.3f}" for name, value in official.as_json().items()
-    )
-    return f"{flag}{suffix}_{SPLIT_NAMES[split]}_{figures}@{run}.csv"
+    spelt = "_".join(f"[{name}]{np.nan if value is None else value:.3f}" for name, value in figures.items())
+    return f"{flag}_{SPLIT_NAMES[split]}_{spelt}@{re.sub('[^A-Za-z0-9_-]', '-', run)}.csv"
 
 
-def write_result_file(
+def write_medmnist_result(
     folder: Path,
-    name: str,
+    flag: str,
+    split: str,
+    run: str,
+    *,
     probabilities: Float[np.ndarray, "case class"],
+    figures: Mapping[str, float | None],
 ) -> Path:
-    """Write the scores as rows `index,score...` without a header, and return the file's path.
+    """Write a standard result file and return its path: rows `index,score...`, no header.
 
-    Scores are written with the shortest digits that read back to the same number of their precision. A file that
-    exists is replaced in one step.
+    Scores have the shortest digits that read back as the same number of their precision, as pandas writes them.
 
     Args:
-        folder: an existing folder.
-        name: from `result_file_name`.
-        probabilities: in the order of the official split; the row number is the index.
+        folder: where to; made if missing.
+        flag: as in `result_file_name`.
+        split: as in `result_file_name`.
+        run: as in `result_file_name`.
+        probabilities: in the order of the official split: the row number is the index.
+        figures: from `medmnist_metrics`.
     """
-    path = folder / name
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        for index, row in enumerate(probabilities):
-            writer.writerow([index, *(str(value) for value in row)])
-    unfinished.replace(path)
+    path = folder / result_file_name(flag, split, run, figures)
+    rows = [",".join([str(index), *(str(score) for score in row)]) for index, row in enumerate(probabilities)]
+    write_text(path, "".join(f"{row}\n" for row in rows))
     return path

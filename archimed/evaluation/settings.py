@@ -11,25 +11,29 @@ class EvaluationSettings:
     """How results are measured and what they are measured against."""
 
     baselines: str = Field(
-        "default",
+        default="default",
         description="networks trained beside the method's own by the same recipe: default (random search and one fixed "
         "network), all, none, or names separated by commas",
     )
-    resamples: int = Field(1000, ge=100, description="bootstrap resamples of patients and seeds behind every interval")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="share of the resamples inside an interval")
+    resamples: int = Field(
+        default=1000, ge=100, description="bootstrap resamples of patients and seeds behind every interval"
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="share of the resamples inside an interval")
     required_sensitivity: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         description="share of positive cases to find, for which a threshold is chosen on validation (binary tasks); "
         "without it the threshold of the best F1 is reported (MSTF-NAS, Sec. IV-D)",
     )
-    calibration_bins: int = Field(10, ge=2, description="bins of the reliability diagram, of about equal counts")
+    calibration_bins: int = Field(
+        default=10, ge=2, description="bins of the reliability diagram, of about equal counts"
+    )
     small_lesion: float = Field(
-        0.001, gt=0, lt=1, description="lesions below this share of the image are small (MSTF-NAS, Sec. IV-D)"
+        default=0.001, gt=0, lt=1, description="lesions below this share of the image are small (MSTF-NAS, Sec. IV-D)"
     )
     large_lesion: float = Field(
-        0.01, gt=0, lt=1, description="lesions above this share of the image are large (MSTF-NAS, Sec. IV-D)"
+        default=0.01, gt=0, lt=1, description="lesions above this share of the image are large (MSTF-NAS, Sec. IV-D)"
     )
 
     @model_validator(mode="after")
