@@ -1,7 +1,5 @@
 """The settings `evaluation.*`."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -37,7 +35,7 @@ class EvaluationSettings:
     )
 
     @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
+    def _bounds_in_order(self) -> "EvaluationSettings":
         if self.small_lesion > self.large_lesion:
             raise ValueError(
                 f"small_lesion may not exceed large_lesion; got {self.small_lesion} and {self.large_lesion}. Swap them?"
