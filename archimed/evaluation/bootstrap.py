@@ -13,6 +13,10 @@ The draw of patients depends on the seed and the fold alone, so two networks tes
 resamples and their difference is paired. Their seeds are drawn apart: equal seed numbers make nothing alike in
 different architectures. Resampling rows and columns of a crossed design is Owen's pigeonhole bootstrap (2007): never
 too narrow on average, slightly too wide where patients and seeds interact.
+
+Measured on simulated scores (tests/evaluation/test_intervals.py): 95 % intervals hold the truth in 93-95 % of test sets
+of 200 to 400 patients, and over eight seeds in about 95 %. Over three seeds that differ more than the choice of
+patients does, it is about 90 %: three seeds cannot tell how much seeds differ.
 """
 
 from collections.abc import Mapping, Sequence

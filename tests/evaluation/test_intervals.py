@@ -179,6 +179,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 
 
 @pytest.mark.slow
-def test_intervals_over_eight_seeds_hold_the_mean_over_all_trainings():
-    for share in coverage(1000, 400, 300, seeds=8).values():
-        assert 0.90 <= share <= 0.99
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.86), (8, 0.92)])
+def test_intervals_over_several_seeds_hold_the_mean_over_all_trainings(seeds, least):
+    for share in coverage(500, 300, 300, seeds).values():
+        assert least <= share <= 0.98
