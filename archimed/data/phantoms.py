@@ -1,6 +1,6 @@
 """Synthetic images made on the fly, for demonstrations and tests: nothing to download, the truth is known.
 
-`lesions2d`: a patch of tissue (smooth noise, a gradient, a few vessels) with one growth in it. A lesion is irregular,
+`lesions2d`: a patch of tissue (smooth noise, vessels, specks) with one growth in it. A lesion is irregular,
 with spicules, a sharp border and a bright rim; a benign growth is a smooth soft-edged blob. Both have the same sizes
 (1/1000 to 1/5 of the image, log-uniform), brightness and places, so only structure tells them apart, and the
 smallest ones barely can be: overall brightness says nothing.
@@ -74,18 +74,18 @@ def _draw(
     lesion: Tensor, area: Float[Tensor, " case"], size: int, generator: torch.Generator
 ) -> UInt8[Tensor, "case size size"]:
     count = len(lesion)
-    tissue = _tissue(count, size, generator) + _vessels(count, size, generator)
-    contrast = _uniform(count, 0.18, 0.34, generator).view(-1, 1, 1)
+    tissue = _tissue(count, size, generator) + _vessels(count, size, generator) + _specks(count, size, generator)
+    contrast = _uniform(count, 0.25, 0.45, generator).view(-1, 1, 1)
     brightness = _uniform(count, 0.25, 0.5, generator).view(-1, 1, 1)
-    grain = 0.035 * torch.randn(count, size, size, generator=generator)
+    grain = 0.025 * torch.randn(count, size, size, generator=generator)
     image = brightness + tissue + contrast * _growth(lesion, area, size, generator) + grain
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _tissue(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "case size size"]:
-    """Smooth noise of three scales and a gradient, standard deviation near 0.1."""
+    """Smooth noise of three scales, the coarsest of which is a gradient; standard deviation near 0.1."""
     total = torch.zeros(count, size, size)
-    for cells, weight in ((2, 0.06), (5, 0.06), (11, 0.05)):
+    for cells, weight in ((2, 0.06), (5, 0.05), (11, 0.03)):
         coarse = torch.randn(count, 1, cells, cells, generator=generator)
         fine = functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
         total += weight * fine[:, 0]
@@ -111,8 +111,20 @@ def _vessels(count: int, size: int, generator: torch.Generator) -> Float[Tensor,
         across = (rows - 0.5) * angle.cos() - (columns - 0.5) * angle.sin()
         distance = across - shift - bend * torch.sin(5 * along + phase)
         width = max(0.012, 0.5 / size)
-        strength = _uniform(count, 0.0, 0.2, generator).view(-1, 1, 1)
+        strength = _uniform(count, 0.0, 0.16, generator).view(-1, 1, 1)
         total += strength * torch.exp(-0.5 * (distance / width).square())
+    return total
+
+
+def _specks(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "case size size"]:
+    """Up to four small sharp bright dots, so that one sharp edge somewhere is no sign of a lesion."""
+    rows, columns = _grid(size)
+    total = torch.zeros(count, size, size)
+    for _ in range(4):
+        down, right, draw = (torch.rand(count, 1, 1, generator=generator) for _ in range(3))
+        radius = _uniform(count, 0.006, 0.02, generator).view(-1, 1, 1)
+        inside = radius - torch.hypot(rows - down, columns - right)
+        total += 0.9 * (draw - 0.5).clamp(min=0) * torch.sigmoid(inside * size / 0.4)
     return total
 
 
@@ -122,7 +134,7 @@ def _growth(
     """The growths alone; the sum over pixels is the area for both classes, so that brightness tells nothing."""
     count = len(area)
     harmonics = torch.arange(2, 10).view(1, -1)
-    lobes = 0.16 * torch.randn(count, 8, generator=generator) * (harmonics >= 4)  # spicules of a lesion
+    lobes = 0.12 * torch.randn(count, 8, generator=generator) * (harmonics >= 3)  # spicules of a lesion
     ellipse = 0.15 * torch.randn(count, 8, generator=generator) * (harmonics == 2)  # a benign growth is oval
     amplitude = torch.where(lesion.view(-1, 1), lobes, ellipse)
     phase = 2 * math.pi * torch.rand(count, 8, generator=generator)
@@ -138,9 +150,9 @@ def _growth(
         outline += amplitude[:, k].view(-1, 1, 1) * wave
     inside = radius * outline.clamp(min=0.2) - distance  # positive inside
     pixel = 1.0 / size
-    sharp = torch.sigmoid(inside / (0.35 * pixel))
-    rim = 0.6 + 0.7 * torch.exp(-(inside / (0.3 * radius).clamp(min=0.5 * pixel)).square())
-    soft = torch.sigmoid(inside / (0.22 * radius + 0.6 * pixel))
+    sharp = torch.sigmoid(inside / (0.04 * radius + 0.4 * pixel))
+    rim = 0.7 + 0.6 * torch.exp(-(inside / (0.3 * radius).clamp(min=0.5 * pixel)).square())
+    soft = torch.sigmoid(inside / (0.2 * radius + 0.5 * pixel))
     shape = torch.where(lesion.view(-1, 1, 1), sharp * rim, soft)
     total = shape.sum((1, 2), keepdim=True).clamp(min=1e-3)
     return (shape * (area.view(-1, 1, 1) * size * size / total)).clamp(max=2.0)

@@ -2,15 +2,22 @@
 
 import dataclasses
 import difflib
+import re
 from pathlib import Path
 
+from archimed.data.class_folders import read_class_folders
+from archimed.data.csv_table import read_csv
 from archimed.data.dataset import Dataset
-from archimed.data.medmnist_sets import MEDMNIST
+from archimed.data.image_files import with_channels
+from archimed.data.medmnist import medmnist_file
+from archimed.data.medmnist_sets import MEDMNIST, published
 from archimed.data.npz import read_npz
 from archimed.data.phantoms import PHANTOMS, parse_options
 from archimed.data.problems import Problems
+from archimed.data.resizing import resize
 from archimed.data.settings import DataSettings
 from archimed.data.splits import check_folds, make_folds
+from archimed.data.user_object import read_object
 from archimed.errors import DataError
 
 FORMS = (
@@ -58,9 +65,29 @@ def _read(source: str, settings: DataSettings, seed: int, problems: Problems) ->
         if name not in PHANTOMS:
             raise _unknown(source)
         return PHANTOMS[name](parse_options(options, settings.image_size), seed)
-    if path.suffix == ".npz" and path.is_file():
-        return read_npz(path, problems)
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return read_csv(path, settings, problems)
+    if path.is_dir():
+        return read_class_folders(path, settings, problems)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return _converted(read_npz(path, problems), settings)
+    if stem := published(source.lower()):
+        return _converted(read_npz(medmnist_file(*stem), problems), settings)
+    if re.search(r"\.py:\w+$", source):
+        return _converted(read_object(source), settings)
     raise _unknown(source)
+
+
+def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
+    """With the channels and image size that the settings ask for."""
+    images, notes = with_channels(dataset.images, settings.channels), list(dataset.notes)
+    if settings.image_size is not None:
+        if settings.image_size > max(images.shape[2:]):
+            sides = "x".join(map(str, images.shape[2:]))
+            notes.append(f"The images were enlarged from {sides} to {settings.image_size} pixels per side.")
+        images = resize(images, settings.image_size)
+    task = dataclasses.replace(dataset.task, channels=images.shape[1], image_size=tuple(images.shape[2:]))
+    return dataclasses.replace(dataset, images=images, task=task, notes=tuple(notes))
 
 
 def _check_target(dataset: Dataset, problems: Problems) -> None:

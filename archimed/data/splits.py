@@ -197,9 +197,8 @@ class _Dealer:
 
 def _merge_rare(strata: Rows, count: int) -> Rows:
     """Strata with all those of fewer members than parts as one, since a splitter refuses if every one is rarer."""
-    values, inverse, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    merged: Rows = strata if sizes.max() >= count else np.zeros_like(values)[inverse]
-    return merged
+    sizes = np.unique(strata, return_counts=True)[1]
+    return strata if sizes.max() >= count else np.zeros(len(strata), int)
 
 
 def _strata(target: np.ndarray) -> Rows:

@@ -1,0 +1,21 @@
+"""The data sets that need no file of the user: what `archimed list datasets` prints."""
+
+from collections.abc import Mapping
+
+from archimed.data.medmnist_sets import MEDMNIST
+
+PHANTOM_SUMMARIES: Mapping[str, str] = {
+    "lesions2d": "synthetic tissue with a lesion or a benign growth of 1/1000 to 1/5 of the image; options "
+    "?cases=600&size=64"
+}
+
+
+def list_datasets() -> dict[str, str]:
+    """Every name that `--data` knows, with a line about it."""
+    phantoms = {f"phantom:{name}": summary for name, summary in PHANTOM_SUMMARIES.items()}
+    published = {
+        flag: f"MedMNIST, {entry.kind}, {len(entry.class_names)} classes, {'/'.join(map(str, entry.cases))} cases of "
+        f"{'/'.join(map(str, entry.md5))} pixels; downloaded when first used"
+        for flag, entry in MEDMNIST.items()
+    }
+    return {**phantoms, **published}

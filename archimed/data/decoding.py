@@ -1,0 +1,152 @@
+"""One image file to an array: PNG, JPEG, TIFF, BMP; 8 and 16 bit or floating point; grey and RGB."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from archimed.data.png16 import HEADER_BYTES, is_deep_png, read_deep_png
+from archimed.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from tifffile import TiffPage
+
+MAX_PIXELS = 150_000_000  # of one image: more is taken for a decompression bomb
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# what decoders of damaged files raise; nothing else in this module's calls does
+DECODER_ERRORS = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image.
+
+    Attributes:
+        pixels: [channel, height, width], upright; uint8, uint16 or float32.
+        remarks: what was changed to get there, for example "the alpha channel was dropped".
+    """
+
+    pixels: Shaped[np.ndarray, "channel height width"]
+    remarks: tuple[str, ...] = ()
+
+
+def decode(path: Path, origin: str) -> Decoded:
+    """Read one image; DataError, naming `origin` and the file, if it is not one complete image of finite pixels."""
+    try:
+        found = _decode_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _decode_other(path)
+    except DECODER_ERRORS as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(
+            f"Every image must be readable; {origin}, {path}, is not ({reason}). Replace the file or leave it out."
+        ) from error
+    if not np.isfinite(found.pixels).all():
+        raise DataError(
+            f"Pixels must be finite numbers; {origin}, {path}, holds NaN or infinity. Repair the file or leave it out."
+        )
+    return found
+
+
+def _check_size(width: int, height: int) -> None:
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} allowed")
+
+
+def _decode_other(path: Path) -> Decoded:
+    from PIL import Image, ImageOps
+
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if is_deep_png(head):
+        _check_size(*struct.unpack(">II", head[16:24]))
+        return _plain(read_deep_png(path))
+    try:
+        with Image.open(path) as image:
+            _check_size(*image.size)
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                raise ValueError("it holds several pictures; save one per file")
+            image.load()
+            return _from_pillow(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than the {MAX_PIXELS:,} pixels allowed") from error
+
+
+def _from_pillow(image: "Image.Image") -> Decoded:
+    if image.mode in ("1", "L", "RGB", "F") or image.mode.startswith("I"):
+        return _plain(np.asarray(image.convert("L") if image.mode == "1" else image))
+    if image.mode in ("P", "PA"):
+        colours = np.asarray(image.convert("RGB"))
+        grey = (colours == colours[..., :1]).all()
+        return _plain(colours[..., 0] if grey else colours)
+    if image.mode in ("LA", "RGBA"):
+        return _plain(np.asarray(image))
+    return Decoded(_plain(np.asarray(image.convert("RGB"))).pixels, (f"{image.mode} colours were converted to RGB",))
+
+
+def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Decoded:
+    """Channels first, no alpha, one of the three number types."""
+    if pixels.ndim not in (2, 3) or (not np.issubdtype(pixels.dtype, np.number) and pixels.dtype != bool):
+        raise ValueError(f"an array of shape {list(pixels.shape)} and type {pixels.dtype} is no grey or RGB image")
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    remarks: tuple[str, ...] = ()
+    if pixels.shape[-1] in (2, 4):
+        pixels, remarks = pixels[..., :-1], ("the alpha channel was dropped",)
+    if pixels.shape[-1] not in (1, 3):
+        raise ValueError(f"{pixels.shape[-1]} channels, where an image has 1 or 3")
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    elif np.issubdtype(pixels.dtype, np.signedinteger) and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
+    elif pixels.dtype not in (np.uint8, np.uint16):
+        pixels = pixels.astype(np.float32)
+    native = pixels.astype(pixels.dtype.newbyteorder("="))
+    return Decoded(np.ascontiguousarray(np.moveaxis(native, -1, 0)), remarks)
+
+
+def _decode_tiff(path: Path) -> Decoded:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if len(file.pages) != 1:
+            raise ValueError(f"it holds {len(file.pages)} pictures; save one per file")
+        page = file.pages[0].aspage()
+        _check_size(page.imagewidth, page.imagelength)
+        try:
+            pixels = page.asarray()
+        except (ValueError, ImportError) as error:
+            if "imagecodecs" not in str(error) or page.bitspersample != 8:
+                raise ValueError(f"{error}; save it uncompressed or with deflate") from error
+            return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
+        return _plain(_upright(_colours(pixels, page), page))
+
+
+def _colours(pixels: np.ndarray, page: "TiffPage") -> np.ndarray:
+    """Rows, columns and channels of a page; palettes looked up, inverted greys turned round."""
+    if page.axes.startswith("S"):
+        pixels = np.moveaxis(pixels, 0, -1)
+    photometric = getattr(page.photometric, "name", "")
+    if photometric == "PALETTE" and page.colormap is not None:
+        colours = (page.colormap[:, pixels] >> 8).astype(np.uint8)
+        return np.asarray(np.moveaxis(colours, 0, -1))
+    if photometric == "MINISWHITE" and pixels.dtype in (bool, np.uint8, np.uint16):
+        return np.asarray(np.bitwise_not(pixels))
+    return pixels
+
+
+def _upright(pixels: np.ndarray, page: "TiffPage") -> np.ndarray:
+    tag = page.tags.get("Orientation")
+    code = int(tag.value) if tag is not None else 1
+    if code in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if code in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if code in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
