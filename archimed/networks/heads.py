@@ -13,5 +13,5 @@ class PooledLinear(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""
-        logits: Tensor = self.linear(features.flatten(2).mean(2))
+        logits: Tensor = self.linear(features.mean(dim=tuple(range(2, features.ndim))))
         return logits

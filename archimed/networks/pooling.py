@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
 
 PoolingKind = Literal["max", "average"]
 
@@ -24,5 +26,27 @@ def pooling(kind: PoolingKind, kernel: int, spatial_dims: int, stride: int = 2) 
     if kind == "max":
         largest = nn.MaxPool2d if spatial_dims == 2 else nn.MaxPool3d
         return largest(kernel, stride, padding, ceil_mode=round_up)
-    average = nn.AvgPool2d if spatial_dims == 2 else nn.AvgPool3d
+    average: type[nn.AvgPool2d] | type[_AveragePool3d] = nn.AvgPool2d if spatial_dims == 2 else _AveragePool3d
     return average(kernel, stride, padding, ceil_mode=round_up, count_include_pad=False)
+
+
+class _AveragePool3d(nn.AvgPool3d):
+    """Average pooling that takes volumes smaller than its window too, which PyTorch refuses whatever the padding."""
+
+    def __init__(self, kernel: int, stride: int, padding: int, ceil_mode: bool, count_include_pad: bool) -> None:
+        super().__init__(kernel, stride, padding, ceil_mode, count_include_pad)
+        self.window = (kernel, stride, padding)
+
+    def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *smaller"]:
+        """Means of the voxels that exist in each window."""
+        kernel, stride, padding = self.window
+        if min(features.shape[2:]) >= kernel:
+            means: Tensor = super().forward(features)
+            return means
+        margins: list[int] = []
+        for size in reversed(features.shape[2:]):
+            last_window = (-(-size // stride) - 1) * stride
+            margins += [padding, max(last_window + kernel - size - padding, 0)]
+        present = functional.pad(features.new_ones(features.shape[2:])[None, None], margins)
+        sums = functional.avg_pool3d(functional.pad(features, margins), kernel, stride)
+        return sums / functional.avg_pool3d(present, kernel, stride)

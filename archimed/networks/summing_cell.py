@@ -38,7 +38,8 @@ class _Sum(nn.Module):
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         terms = [operation(states[source]) for operation, source in zip(self.operations, self.sources, strict=True)]
-        return reduce(add, terms)
+        total: Tensor = reduce(add, terms)
+        return total
 
 
 class SummingCell(nn.Module):

@@ -52,6 +52,8 @@ class ResNet:
             conv1_t_stride=1 if small else 2,
             no_max_pool=small,
             bias_downsample=False,
-            act=("relu", {"inplace": False}),  # indicators look at what enters a ReLU
         )
+        for module in network.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # indicators look at what enters a ReLU
         return network

@@ -1,8 +1,10 @@
 """Search spaces as settings: from a name and fields to a space, and back."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -96,13 +98,18 @@ def _from_file(name: str, trust_files: bool) -> object:
 def _imported(path: Path) -> ModuleType:
     if not path.is_file():
         raise SettingsError(f"A search space of your own is path/file.py:Object; there is no file {path}.")
-    specification = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    name = f"own_space_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, path.resolve())
     if specification is None or specification.loader is None:
         raise SettingsError(f"A search space of your own is in a Python file; {path} is not one. End its name in .py.")
     module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where dataclasses and inspect look for the module of a class
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises is the user's to mend
+        del sys.modules[name]
         raise SettingsError(
             f"The file of a search space must import; {path} raised {type(error).__name__}: {error}. Mend it first."
         ) from error

@@ -1,0 +1,143 @@
+"""The contracts of archimed's parts as functions, to run on a part of your own.
+
+    def test_my_space() -> None:
+        check_search_space(MySpace(), ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=(28, 28)))
+
+Each raises `ContractError` with the law that was broken, what was found and what to do about it.
+"""
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from archimed.batch import target_loss
+from archimed.errors import ArchimedError
+from archimed.genotype import Choice, Genotype, describe, parse, random_genotype
+from archimed.seeding import numpy_generator, torch_generator, torch_seed
+from archimed.spaces.protocol import SearchSpace, canonical
+from archimed.task import ImagingTask
+
+GENOTYPES = 3  # random genotypes that a space is checked with
+BATCH_SIZE = 2
+
+
+class ContractError(AssertionError):
+    """A part broke the contract of its kind."""
+
+
+def check_search_space(space: SearchSpace, task: ImagingTask) -> None:
+    """Check that methods can search a space for networks that classify.
+
+    Random genotypes must survive being written and read, have one canonical form, and build networks that give
+    logits, train, take single images, and repeat given the same seed and genotype.
+
+    Raises:
+        ContractError: the first law that does not hold.
+    """
+    if not isinstance(space, SearchSpace):
+        raise ContractError(
+            f"A search space has `choices` and `build(genotype, task)`; {type(space).__name__} lacks one of them. "
+            "See archimed.spaces.protocol.SearchSpace."
+        )
+    _check_choices(space.choices)
+    rng = numpy_generator(0, "check_search_space")
+    for genotype in dict.fromkeys(random_genotype(space.choices, rng) for _ in range(GENOTYPES)):
+        _check_written_form(genotype, space.choices)
+        _check_canonical(space, genotype)
+        _check_network(space, genotype, task)
+
+
+def _check_choices(choices: Sequence[Choice]) -> None:
+    names = [choice.name for choice in choices]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ContractError(f"Every choice has a name of its own; {twice[0]!r} names several. Number them.")
+    for choice in choices:
+        if not choice.options or len(set(choice.options)) < len(choice.options):
+            raise ContractError(
+                f"A choice has one or more options, all different; {choice.name!r} has {choice.options}. "
+                "Name each option once."
+            )
+
+
+def _check_written_form(genotype: Genotype, choices: Sequence[Choice]) -> None:
+    written = json.loads(json.dumps(describe(genotype, choices)))
+    if parse(written, choices) != genotype:
+        raise ContractError(f"A genotype reads back as it was written; {genotype} became {parse(written, choices)}.")
+
+
+def _check_canonical(space: SearchSpace, genotype: Genotype) -> None:
+    first = canonical(space, genotype)
+    try:
+        describe(first, space.choices)
+    except ArchimedError as error:
+        raise ContractError(f"`canonical` returns a genotype of its space; {genotype} gave {first}: {error}") from error
+    if canonical(space, first) != first:
+        raise ContractError(
+            f"`canonical` leaves its own result alone; {genotype} became {first}, then {canonical(space, first)}. "
+            "Make it pick one representative, whatever form it is given."
+        )
+
+
+def _check_network(space: SearchSpace, genotype: Genotype, task: ImagingTask) -> None:
+    network, twin = (_built(space, genotype, task) for _ in range(2))
+    spelt = describe(genotype, space.choices)
+    if not _same_weights(network, twin):
+        raise ContractError(
+            f"Weights come from PyTorch's global generator alone; those of {spelt} differ under the same seed. "
+            "Draw them with torch.nn.init, without a generator of your own."
+        )
+    images = torch.randn(
+        (BATCH_SIZE, task.channels, *task.image_size), generator=torch_generator(0, "check_search_space")
+    )
+    _check_logits(network(images), task, spelt)
+    _check_training(network, images, task, spelt)
+    twin.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        alone, again = (model.eval()(images[:1]) for model in (network, twin))
+    if not bool(torch.isfinite(alone).all()):
+        raise ContractError(f"A network in eval mode gives finite logits for a single image; {spelt} gave {alone}.")
+    if not torch.equal(alone, again):
+        raise ContractError(
+            f"A network with the same weights gives the same logits; {spelt} built twice did not. "
+            "Build it from the genotype and the task alone."
+        )
+
+
+def _built(space: SearchSpace, genotype: Genotype, task: ImagingTask) -> nn.Module:
+    with torch_seed(0, "check_search_space"):
+        network: object = space.build(genotype, task)
+    if not isinstance(network, nn.Module):
+        raise ContractError(f"`build` returns a torch.nn.Module; {genotype} gave {type(network).__name__}.")
+    return network
+
+
+def _same_weights(network: nn.Module, twin: nn.Module) -> bool:
+    ours, theirs = network.state_dict(), twin.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _check_logits(logits: object, task: ImagingTask, spelt: dict[str, str]) -> None:
+    expected = (BATCH_SIZE, task.num_outputs)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ContractError(
+            f"A network maps images [batch, channel, *space] to logits [batch, output], here {expected}; "
+            f"{spelt} gave {found}. Give its last layer task.num_outputs outputs."
+        )
+
+
+def _check_training(network: nn.Module, images: Tensor, task: ImagingTask, spelt: dict[str, str]) -> None:
+    target = torch.zeros(BATCH_SIZE, dtype=torch.int64)
+    if task.kind == "multi-label":
+        target = torch.zeros(BATCH_SIZE, task.num_outputs)
+    target_loss(network(images), target).backward()
+    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    if not any(bool(gradient.any()) for gradient in gradients):
+        raise ContractError(
+            f"The loss has a gradient for some weight; that of {spelt} has none. "
+            "Is the output detached from the weights?"
+        )
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        raise ContractError(f"Gradients are finite; those of {spelt} are not. Look for divisions by zero.")

@@ -1,0 +1,171 @@
+"""Every search space under one law, in 2D and 3D, for every kind of label."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from archimed.errors import GenotypeError, SettingsError
+from archimed.genotype import Choice, Genotype, random_genotype
+from archimed.seeding import numpy_generator, torch_seed
+from archimed.spaces import SPACES, SearchSpace, space_from_settings, space_settings
+from archimed.spaces.darts_cell import DartsCellSpace
+from archimed.spaces.fixed import ResNet
+from archimed.spaces.multiscale_cell import MultiscaleCellSpace
+from archimed.spaces.nsganet_cell import NsganetCellSpace
+from archimed.task import ImagingTask
+from archimed.testing import ContractError, check_search_space
+
+GREY = ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=(27, 33))
+COLOUR = ImagingTask("multi-class", ("a", "b", "c"), channels=3, image_size=(28, 28))
+LABELS = ImagingTask("multi-label", ("mass", "fluid", "fracture"), channels=1, image_size=(33, 27))
+VOLUMES = ImagingTask("binary", ("healthy", "ill"), channels=2, image_size=(9, 12, 17))
+TINY = ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=(5, 5))  # final maps of one pixel
+
+SMALL = (
+    MultiscaleCellSpace(width=8),
+    MultiscaleCellSpace(width=8, num_blocks=4, stem_stride=1),
+    MultiscaleCellSpace(width=6, num_nodes=2, num_pools=3, stem_stride=2),
+    DartsCellSpace(num_cells=4, width=4),
+    DartsCellSpace(num_cells=3, width=4, with_zero=True, stem_stride=2),
+    NsganetCellSpace(num_cells=3, width=4),
+)
+TASKS = (GREY, COLOUR, LABELS, VOLUMES, TINY)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.kind}-{'x'.join(map(str, task.image_size))}")
+@pytest.mark.parametrize("space", SMALL, ids=repr)
+def test_space_keeps_the_contract(space: SearchSpace, task: ImagingTask) -> None:
+    check_search_space(space, task)
+
+
+@pytest.mark.parametrize("task", [GREY, VOLUMES], ids=["2D", "3D"])
+def test_resnet_keeps_the_contract(task: ImagingTask) -> None:
+    check_search_space(ResNet(depth=18), task)
+
+
+@pytest.mark.parametrize("space", SMALL, ids=repr)
+@pytest.mark.parametrize(
+    ("task", "layout"), [(GREY, torch.channels_last), (VOLUMES, torch.channels_last_3d)], ids=["2D", "3D"]
+)
+def test_memory_layout_does_not_change_logits(
+    space: SearchSpace, task: ImagingTask, layout: torch.memory_format
+) -> None:
+    genotype = random_genotype(space.choices, numpy_generator(1))
+    with torch_seed(0):
+        network = space.build(genotype, task).eval()
+        images = torch.randn(2, task.channels, *task.image_size)
+    with torch.no_grad():
+        plain = network(images)
+        laid_out = network.to(memory_format=layout)(images.to(memory_format=layout))
+    assert torch.allclose(plain, laid_out, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+def test_relus_never_work_in_place(space: SearchSpace) -> None:
+    network = space.build(random_genotype(space.choices, numpy_generator(2)), GREY)
+    assert not any(module.inplace for module in network.modules() if isinstance(module, nn.ReLU))
+
+
+@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+def test_masks_are_refused_with_the_method_that_takes_them(space: SearchSpace) -> None:
+    with pytest.raises(SettingsError, match="mixsearch"):
+        space.build((0,) * len(space.choices), replace(GREY, kind="segmentation"))
+
+
+@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+def test_a_genotype_of_another_space_is_refused(space: SearchSpace) -> None:
+    with pytest.raises(GenotypeError, match="different search space"):
+        space.build((0,) * (len(space.choices) + 1), GREY)
+
+
+@pytest.mark.parametrize("space", [*SMALL, ResNet(depth=50)], ids=repr)
+def test_settings_round_trip(space: SearchSpace) -> None:
+    settings = space_settings(space)
+    assert space_from_settings(str(settings.pop("name")), settings) == space
+
+
+def test_every_named_space_is_under_this_contract() -> None:
+    assert set(SPACES.values()) == {type(space) for space in SMALL} | {ResNet}
+
+
+# The contract itself: each broken space must be told apart, or the checks above prove nothing.
+
+
+class Broken:
+    """A space of one choice, to break in one way at a time."""
+
+    choices: tuple[Choice, ...] = (Choice("layer", ("one", "two")),)
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        check = (task.channels, genotype)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(check[0], task.num_outputs))
+
+
+class SameNameTwice(Broken):
+    choices = (Choice("layer", ("one",)), Choice("layer", ("two",)))
+
+
+class NoOptions(Broken):
+    choices = (Choice("layer", ()),)
+
+
+class WrongOutputs(Broken):
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(task.channels, 7 + genotype[0]))
+
+
+class Restless(Broken):
+    def canonical(self, genotype: Genotype) -> Genotype:
+        return (1 - genotype[0],)
+
+
+class Stray(Broken):
+    def canonical(self, genotype: Genotype) -> Genotype:
+        return (genotype[0] + 2,)
+
+
+class Detached(Broken):
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        network = super().build(genotype, task)
+        network.register_forward_hook(lambda _module, _inputs, logits: logits.detach().requires_grad_())
+        return network
+
+
+class OwnRandomness(Broken):
+    generator = torch.Generator().manual_seed(0)
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        network = super().build(genotype, task)
+        for weight in network.parameters():
+            nn.init.uniform_(weight, generator=self.generator)
+        return network
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (SameNameTwice(), "name of its own"),
+        (NoOptions(), "one or more options"),
+        (WrongOutputs(), "task.num_outputs"),
+        (Restless(), "leaves its own result alone"),
+        (Stray(), "genotype of its space"),
+        (Detached(), "has a gradient"),
+        (OwnRandomness(), "global generator"),
+        (object(), "`choices` and `build"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_broken_space_is_told_what_is_wrong(space: SearchSpace, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        check_search_space(space, GREY)
+
+
+def test_a_whole_space_passes() -> None:
+    check_search_space(Broken(), GREY)
