@@ -1,0 +1,162 @@
+"""What the report says besides results: what was asked, the data, costs, settings and how to repeat the run."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from archimed.report.reading import Record, Run, mapping, number
+from archimed.report.results import Table
+from archimed.report.words import amount, count, duration, flat, listing, network_name
+
+TASKS: Mapping[str, str] = {
+    "binary": "tell two classes apart",
+    "multi-class": "tell several classes apart",
+    "multi-label": "say which of several labels an image has",
+    "segmentation": "mark regions in an image",
+}
+STAGES: Mapping[str, str] = {"search": "Search", "train": "Training", "evaluate": "Evaluation", "report": "Report"}
+DATES = ("date", "started", "created")  # keys under which a run may say when it was made
+
+
+def sources(run: Run) -> list[str]:
+    """The data as the user typed them."""
+    data = mapping(run.experiment, "data")
+    found = run.experiment.get("sources") or data.get("sources") or data.get("source") or run.summary.get("data") or []
+    return [str(source) for source in found] if isinstance(found, list) else [str(found)]
+
+
+def data_name(run: Run) -> str:
+    """A short name of the data."""
+    return str(run.data.get("name") or run.summary.get("data") or listing(sources(run)))
+
+
+def date(run: Run) -> str:
+    """The day the run was made, if it says so."""
+    found = next((record[key] for record in (run.environment, run.experiment) for key in DATES if record.get(key)), "")
+    return str(found)[:10]
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What was asked, as short pairs of words."""
+    repeats = run.experiment.get("repeats")
+    folds = len({network.fold for network in run.trained})
+    pairs = [
+        ("Method", network_name(str(run.summary.get("method") or run.chosen))),
+        ("Data", data_name(run)),
+        ("Task", TASKS.get(run.task.kind, run.task.kind)),
+        ("Seed", str(run.summary.get("seed", run.experiment.get("seed", "")))),
+        ("Repeats", str(repeats or "")),
+        ("Folds", str(folds) if folds > 1 else ""),
+        ("Date", date(run)),
+    ]
+    return [(name, words) for name, words in pairs if words]
+
+
+def asked(run: Run) -> str:
+    """One sentence that tells what was asked."""
+    task = run.task
+    names = list(task.class_names)
+    classes = listing(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
+    test = number_of_cases(run, "test")
+    kept = f" The results are measured on {count(test)} test cases kept away until the end." if test else ""
+    goal = TASKS.get(task.kind, task.kind)
+    what = f": {classes}" if names else ""
+    compare = "Train it, and compare it with baselines trained by the same recipe."
+    return f"Find a network that can {goal}{what}. {compare}{kept}"
+
+
+def counts(run: Run) -> Mapping[str, Record]:
+    """Cases by split and class."""
+    found = mapping(run.data, "counts")
+    return {split: mapping(found, split) for split in found if mapping(found, split)}
+
+
+def number_of_cases(run: Run, split: str) -> int:
+    """Cases of a split: as data.json counts them, else those predicted."""
+    tests = [network.test for network in run.repeats(run.chosen) if network.test]
+    if split == "test" and tests:
+        return len(tests[0].cases)
+    return round(sum(number(value) or 0 for value in counts(run).get(split, {}).values()))
+
+
+def count_table(run: Run) -> Table | None:
+    """Cases by class and split."""
+    splits = counts(run)
+    if not splits:
+        return None
+    names = list(dict.fromkeys(name for cells in splits.values() for name in cells))
+    rows = [[name, *(count(cells.get(name, 0)) for cells in splits.values())] for name in names]
+    if run.task.kind != "multi-label":
+        rows.append(["All", *(count(sum(number(v) or 0 for v in cells.values())) for cells in splits.values())])
+    caption = "Images with each label, by split" if run.task.kind == "multi-label" else "Cases by class and split"
+    raw = [["class", *splits], *([name, *(cells.get(name, 0) for cells in splits.values())] for name in names)]
+    return Table("data", caption, ["Class", *(split.capitalize() for split in splits)], rows, (), raw)
+
+
+def data_facts(run: Run) -> list[tuple[str, str]]:
+    """Everything else that data.json tells, notes left out."""
+    known = {"counts", "notes", "name"}
+    return [(name, words) for name, words in flat({k: v for k, v in run.data.items() if k not in known}) if words]
+
+
+def notes(run: Run) -> list[str]:
+    """Cautions about the data."""
+    found = run.data.get("notes")
+    return [str(note) for note in found] if isinstance(found, list) else []
+
+
+def cautions(run: Run) -> list[str]:
+    """What a reader must know before trusting the result."""
+    found = run.summary.get("cautions")
+    return [str(caution) for caution in found] if isinstance(found, list) else []
+
+
+def cost_table(run: Run) -> Table:
+    """Seconds by stage, with the share of the whole."""
+    seconds = {stage: number(value) for stage, value in mapping(run.summary, "seconds").items()}
+    known = {stage: value for stage, value in seconds.items() if value is not None}
+    total = sum(known.values())
+    rows = [
+        [STAGES.get(stage, stage), duration(value), f"{value / total:.0%}" if total else ""]
+        for stage, value in known.items()
+    ]
+    raw: Sequence[Sequence[object]] = [["stage", "seconds"], *known.items()]
+    return Table("seconds", "Time by stage", ["Stage", "Time", "Share"], [*rows, ["All", duration(total), ""]], (), raw)
+
+
+def size_table(run: Run) -> Table:
+    """Size, cost and training time of every network."""
+    rows = []
+    for name, results in run.networks.items():
+        cells = [amount(results.get("parameters")), amount(results.get("macs")), duration(results.get("seconds"))]
+        rows.append([network_name(name), *cells])
+    return Table(
+        "sizes", "Size and cost of the networks", ["Network", "Parameters", "MACs per image", "Training"], rows
+    )
+
+
+def settings_table(run: Run) -> Table:
+    """Every resolved setting."""
+    rows = flat(run.experiment) if run.experiment else []
+    return Table("settings", "Every setting, resolved", ["Setting", "Value"], rows)
+
+
+def environment_table(run: Run) -> Table:
+    """Versions and machine."""
+    rows = flat(run.environment) if run.environment else []
+    return Table("environment", "Versions and machine", ["Name", "Value"], rows)
+
+
+def command(run: Run) -> str:
+    """The command that repeats the run with the same settings, from the folder that holds it."""
+    written = run.experiment.get("command") or run.environment.get("command")
+    if isinstance(written, str):
+        return written
+    words = ["archimed", "run", str(run.summary.get("method") or run.chosen)]
+    for source in sources(run):
+        words += ["--data", source]
+    words += ["--config", f"{run.folder.resolve().name}/experiment.yaml"]
+    words += ["--seed", str(run.summary.get("seed", run.experiment.get("seed", 0)))]
+    repeats = run.experiment.get("repeats")
+    if isinstance(repeats, int) and repeats > 1:
+        words += ["--repeats", str(repeats)]
+    return shlex.join([*words, "--out", f"{run.folder.resolve().name}-again"])

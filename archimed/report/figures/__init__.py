@@ -1,0 +1,1 @@
+"""The figures of a report, drawn as SVG by hand: small, repeatable, and coloured by the page they stand in."""

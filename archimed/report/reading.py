@@ -1,0 +1,217 @@
+"""Reads a run directory into plain values; only this module knows the files' names and forms."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archimed.errors import RunError
+from archimed.files import read_json
+from archimed.task import ImagingTask
+
+Record = Mapping[str, Any]  # one object of a JSON file
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one network said about the cases of one split.
+
+    Attributes:
+        target: class indices [case] (int64), or labels [case, label] (float, NaN where unknown).
+        probabilities: [case, class], in the order of the task's classes.
+    """
+
+    cases: tuple[str, ...]
+    target: NDArray[Any]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """One training of one network: a fold and a seed."""
+
+    name: str
+    fold: int
+    seed: int
+    architecture: Record = field(default_factory=dict)
+    epochs: tuple[Record, ...] = ()
+    metrics: Record = field(default_factory=dict)
+    test: Predictions | None = None
+
+    @property
+    def repeat(self) -> str:
+        """The fold and seed in words."""
+        return f"fold {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of a run directory, as far as it is there."""
+
+    folder: Path
+    summary: Record
+    experiment: Record
+    environment: Record
+    data: Record
+    selected: tuple[Record, ...]
+    rule: str
+    candidates: tuple[Record, ...]
+    trained: tuple[TrainedNetwork, ...]
+
+    @property
+    def task(self) -> ImagingTask:
+        """The task of the run; empty fields where data.json does not tell."""
+        return task_of(self.data)
+
+    @property
+    def chosen(self) -> str:
+        """The name of the network that the run is about."""
+        return str(self.summary.get("chosen") or self.summary.get("method") or next(iter(self.networks), ""))
+
+    @property
+    def networks(self) -> Mapping[str, Record]:
+        """The results by network, the chosen one first."""
+        networks = mapping(self.summary, "networks")
+        first = self.summary.get("chosen")
+        return {name: mapping(networks, name) for name in sorted(networks, key=lambda name: name != first)}
+
+    def repeats(self, name: str) -> tuple[TrainedNetwork, ...]:
+        """Every training of a network, by fold and seed."""
+        return tuple(network for network in self.trained if network.name == name)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory; anything but its summary may be absent.
+
+    Raises:
+        RunError: the folder has no summary.json, or a file of it is damaged.
+    """
+    if not (folder / "summary.json").is_file():
+        raise RunError(
+            f"A report is made of an evaluated run; {folder} has no summary.json. Run: archimed evaluate {folder}"
+        )
+    data = record(folder / "data.json")
+    selected = record(folder / "search" / "selected.json")
+    return Run(
+        folder=folder,
+        summary=record(folder / "summary.json"),
+        experiment=settings(folder / "experiment.yaml"),
+        environment=record(folder / "environment.json"),
+        data=data,
+        selected=tuple(item for item in selected.get("selected") or () if isinstance(item, dict)),
+        rule=str(selected.get("rule") or ""),
+        candidates=tuple(lines(folder / "search" / "candidates.jsonl")),
+        trained=tuple(trained_networks(folder / "networks")),
+    )
+
+
+def record(path: Path) -> Record:
+    """A JSON object; empty if the file is absent."""
+    value = read_json(path) if path.is_file() else {}
+    if not isinstance(value, dict):
+        raise RunError(f"A file of the run is damaged: {path} holds no JSON object. Delete it and resume the run.")
+    return value
+
+
+def settings(path: Path) -> Record:
+    """A YAML mapping; empty if the file is absent."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise RunError(f"The settings of a run are damaged: {path}. Mend or delete it.") from None
+    return value if isinstance(value, dict) else {}
+
+
+def lines(path: Path) -> Iterator[Record]:
+    """The records of a JSON-lines log that may still be growing: what cannot be read yet is left out."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def mapping(value: Record, key: str) -> Record:
+    """The mapping at a key; empty if it is absent or something else."""
+    inner = value.get(key)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def number(value: object) -> float | None:
+    """A finite number, None for anything else; a cell {"value": x} counts as x."""
+    if isinstance(value, Mapping):
+        value = value.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if np.isfinite(value) else None
+
+
+def task_of(data: Record) -> ImagingTask:
+    """The task that data.json tells."""
+    task = mapping(data, "task")
+    return ImagingTask(
+        kind=task.get("kind") or "multi-class",
+        class_names=tuple(str(name) for name in task.get("class_names") or ()),
+        channels=int(task.get("channels") or 1),
+        image_size=tuple(int(side) for side in task.get("image_size") or ()),
+    )
+
+
+def trained_networks(folder: Path) -> Iterator[TrainedNetwork]:
+    """Every `networks/<name>/fold<k>.seed<s>`, by name, fold and seed."""
+    places = []
+    for path in folder.glob("*/fold*.seed*"):
+        fold, _, seed = path.name.removeprefix("fold").partition(".seed")
+        if fold.isdecimal() and seed.isdecimal():
+            places.append((path.parent.name, int(fold), int(seed), path))
+    for name, fold_number, seed_number, path in sorted(places):
+        yield TrainedNetwork(
+            name=name,
+            fold=fold_number,
+            seed=seed_number,
+            architecture=record(path / "architecture.json"),
+            epochs=tuple(lines(path / "epochs.jsonl")),
+            metrics=record(path / "metrics.json"),
+            test=read_predictions(path / "predictions.csv", "test"),
+        )
+
+
+def read_predictions(path: Path, split: str) -> Predictions | None:
+    """The rows of one split of a predictions.csv; None if the file is absent or has none."""
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("split") == split]
+    if not rows:
+        return None
+    names = [column.removeprefix("probability_") for column in rows[0] if column and column.startswith("probability_")]
+    try:
+        probabilities = np.array([[float(row[f"probability_{name}"]) for name in names] for row in rows])
+        target = class_indices(rows, names) if "label" in rows[0] else label_matrix(rows, names)
+    except (KeyError, ValueError, TypeError, IndexError):
+        raise RunError(f"A table of predictions is damaged: {path}. Run again: archimed evaluate RUN") from None
+    return Predictions(tuple(row.get("case") or "" for row in rows), target, probabilities)
+
+
+def label_matrix(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> NDArray[np.float64]:
+    """The columns label_<name>; empty cells are unknown."""
+    return np.array([[float(row[f"label_{name}"] or "nan") for name in names] for row in rows])
+
+
+def class_indices(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> NDArray[np.int64]:
+    """The column `label`, which holds a class's name or its index; names win, as classes may be called 1, 2, 3."""
+    labels = [row["label"] for row in rows]
+    if set(labels) <= set(names):
+        return np.array([names.index(label) for label in labels], dtype=np.int64)
+    return np.array([int(float(label)) for label in labels], dtype=np.int64)

@@ -1,0 +1,134 @@
+"""Writes the report of a run: report.html, figures/*.svg and tables/*.csv, from the run's files alone."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from archimed.files import write_text
+from archimed.report import background, results, searching, words
+from archimed.report.answers import answer_figures, class_results
+from archimed.report.architecture_graph import LEGEND, architecture_figures, steps
+from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
+from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
+from archimed.report.figures.training import training_figures
+from archimed.report.reading import Record, Run, mapping, read_run
+from archimed.report.results import Table
+
+MOST_FORESTS = 6  # metrics drawn; all are in the table
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write the report of an evaluated run into its folder, and return the path of report.html.
+
+    The page is one file that needs no network and no script. The same run gives the same bytes.
+
+    Raises:
+        RunError: the folder has no summary.json, or a file of it is damaged.
+    """
+    run = read_run(run_folder)
+    page = contents(run)
+    for figure in found(page, Figure):
+        write_text(run_folder / "figures" / f"{file_name(figure.name)}.svg", figure.standalone())
+    for table in found(page, Table):
+        write_text(run_folder / "tables" / f"{file_name(table.name)}.csv", comma_separated(table))
+    path = run_folder / "report.html"
+    write_text(path, render(page))
+    return path
+
+
+def contents(run: Run) -> dict[str, Any]:
+    """Everything that the page shows, by the names that the templates use."""
+    chosen = chosen_selection(run)
+    genotype = {str(name): str(option) for name, option in mapping(chosen, "genotype").items()}
+    sizes = results.lesion_sizes(run)
+    metric = results.leading_metric(run)
+    trained = {name: run.repeats(name) for name in run.networks}
+    return {
+        "title": f"{words.network_name(run.chosen)} on {background.data_name(run)}",
+        "facts": background.facts(run),
+        "asked": background.asked(run),
+        "headline": results.headline(run),
+        "cautions": background.cautions(run),
+        "networks": results.network_table(run),
+        "forests": metric_forests(run.networks, results.metrics_of(run)[:MOST_FORESTS]),
+        "repeats": results.repeat_table(run),
+        "comparisons": results.comparison_table(run),
+        "lesions": results.lesion_table(sizes) if sizes else None,
+        "lesions_unknown": sizes.unknown if sizes else 0,
+        "lesion_figures": lesion_figures(sizes.groups, list(sizes.cells.items()), sizes.metric) if sizes else [],
+        "answers": answer_figures(run),
+        "classes": class_results(run),
+        "operating": results.operating_table(run),
+        "training": training_figures(trained, metric),
+        "searches": searching.search_figures(run),
+        "search_counts": searching.search_counts(run),
+        "candidates": searching.candidate_table(run),
+        "rule": run.rule or chosen.get("rule", ""),
+        "steps": steps(mapping(chosen, "space"), genotype, run.task),
+        "architecture": architecture_figures(genotype),
+        "architecture_legend": LEGEND,
+        "choices": Table("architecture", "Every choice", ["Choice", "Option"], list(genotype.items())),
+        "counts": background.count_table(run),
+        "data_facts": background.data_facts(run),
+        "notes": background.notes(run),
+        "stages": background.cost_table(run),
+        "sizes": background.size_table(run),
+        "cost": cost_figure(run.networks, metric),
+        "settings": background.settings_table(run),
+        "environment": background.environment_table(run),
+        "command": background.command(run),
+        "glossary": words.GLOSSARY,
+    }
+
+
+def chosen_selection(run: Run) -> Record:
+    """The space and genotype of the chosen network: as selected in the first fold and seed, else as trained."""
+    for choice in run.selected:
+        if choice.get("network") == run.chosen:
+            return choice
+    return next((network.architecture for network in run.repeats(run.chosen)), {})
+
+
+def render(page: Mapping[str, Any]) -> str:
+    """The page as HTML; every value is escaped unless it is a drawing of ours."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("archimed.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = lambda figure: Markup(figure.inline())  # noqa: S704 (its text is escaped there)
+    style = environment.get_template("style.css").render(colours=COLOURS) + chart_rules()
+    html = environment.get_template("page.html").render(page, style=Markup(style))  # noqa: S704 (our own)
+    return words.printable(html)
+
+
+def found(value: object, kind: type[Any]) -> Iterable[Any]:
+    """Every figure or table in the contents of a page."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from found(inner, kind)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from found(inner, kind)
+
+
+def file_name(name: str) -> str:
+    """A name that is a safe file name on every system."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
+
+
+def comma_separated(table: Table) -> str:
+    """A table as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table.raw or [table.head, *table.rows])
+    return words.printable(text.getvalue())
