@@ -9,7 +9,7 @@ from typing import Any
 from archimed.errors import RunError
 
 
-def write_through(path: Path, write: Callable[[Path], None]) -> None:
+def write_through(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then sync and rename it; on an error nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -24,7 +24,7 @@ def write_through(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    write_through(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    write_through(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -32,7 +32,7 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401
+def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -63,13 +63,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     raw = path.read_bytes()
     whole = raw[: raw.rfind(b"\n") + 1]
     if whole != raw:
-        write_through(path, lambda temporary: temporary.write_bytes(whole) and None)
+        write_through(path, lambda temporary: temporary.write_bytes(whole))
     records = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             records.append(json.loads(line))
         except ValueError:
             raise RunError(
-                f"Line {number} of a log is damaged: {path}. Delete from that line on and resume the run."
+                f"A log is damaged in line {number}: {path}. Remove the lines from there on and resume the run."
             ) from None
     return records

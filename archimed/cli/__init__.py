@@ -1,0 +1,11 @@
+"""The command line: one file per verb. Heavy libraries are imported by the verb that needs them."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; errors of the user's side become one line and exit code 2."""
+    from archimed.cli.app import app
+    from archimed.cli.failures import run_guarded
+
+    sys.exit(run_guarded(app))

@@ -1,0 +1,1 @@
+"""A run: its resolved settings, and the stages that take it from data to report."""

@@ -1,0 +1,49 @@
+"""One file per method; METHODS is the one place that names them all."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from archimed.errors import SettingsError
+
+if TYPE_CHECKING:
+    from archimed.methods.protocol import Method
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """Where a method lives and what it is, so that it can be listed without importing it."""
+
+    module: str
+    class_name: str
+    summary: str
+
+
+METHODS: Mapping[str, MethodEntry] = {
+    "mstf-nas": MethodEntry(
+        "archimed.methods.mstf_nas", "MstfNas", "training-free evolution over multi-scale cells (2D classification)"
+    ),
+    "random-search": MethodEntry(
+        "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"
+    ),
+}
+
+
+def find_method(name: str) -> "type[Method]":
+    """The class of a method, by its name or as `path/file.py:Class` for a user's own.
+
+    Raises:
+        SettingsError: there is none of that name; the nearest is suggested.
+    """
+    if name.endswith(".py") or ".py:" in name:
+        from archimed.userfile import load_object
+
+        return load_object(name)  # type: ignore[no-any-return]
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"the methods are {', '.join(METHODS)}."
+        raise SettingsError(f"There is no method {name!r}; {hint}")
+    entry = METHODS[name]
+    return getattr(import_module(entry.module), entry.class_name)  # type: ignore[no-any-return]

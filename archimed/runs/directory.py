@@ -90,6 +90,11 @@ class RunDirectory:
         return self.path / "search" / "selected.json"
 
     @property
+    def training_plan(self) -> Path:
+        """What of the training fits the time budget; absent without one."""
+        return self.path / "training_plan.json"
+
+    @property
     def summary(self) -> Path:
         """The results."""
         return self.path / "summary.json"
@@ -126,28 +131,27 @@ class RunDirectory:
         """Write the resolved settings."""
         write_text(self.experiment, yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False))
 
-    def begin(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Claim the folder for these settings: write them, or check that the run there has the same.
-
-        Returns the settings to go on with: those on disk where the run exists, since they hold the choices made by
-        measuring the machine.
+    def check(self, document: Mapping[str, Any]) -> None:
+        """Check that the folder is new, empty, or holds a run with these settings.
 
         Raises:
             RunError: the folder belongs to another run or holds other files.
         """
         if self.experiment.exists():
-            stored = self.read_experiment()
-            wanted = json.loads(json.dumps(document))
+            stored, wanted = self.read_experiment(), json.loads(json.dumps(document))
             if difference := first_difference(without_measured(stored), without_measured(wanted)):
                 raise RunError(
                     f"An output folder holds one run; {self.path} belongs to another: {difference}. "
                     "Choose another --out, or delete the folder."
                 )
-            return stored
-        if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+        elif self.path.exists() and (not self.path.is_dir() or any(e.name != ".lock" for e in self.path.iterdir())):
             raise RunError(f"An output folder is new or empty; {self.path} holds other files. Choose another --out.")
-        self.write_experiment(document)
-        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+    def begin(self, document: Mapping[str, Any]) -> None:
+        """Claim the folder: write the resolved settings, unless the run there has them already."""
+        self.check(document)
+        if not self.experiment.exists():
+            self.write_experiment(document)
 
     def candidate_records(self, search: str, fold: int, seed: int) -> list[dict[str, Any]]:
         """The logged candidates of one search, in order."""

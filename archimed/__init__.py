@@ -1,0 +1,29 @@
+"""archimed searches neural network architectures for medical images, trains them and evaluates them honestly.
+
+import archimed
+
+run = archimed.run("mstf-nas", data="breastmnist", out="runs/breast")
+network = archimed.load(run)
+archimed.indicators.score(network, archimed.Batch(images, target), ["naswot", "synflow"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archimed import indicators
+    from archimed.batch import Batch
+    from archimed.experiment.api import load, run
+
+__all__ = ["Batch", "indicators", "load", "run"]
+
+_LIVES_IN = {"Batch": "archimed.batch", "load": "archimed.experiment.api", "run": "archimed.experiment.api"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: `import archimed` and the command line stay instant."""
+    if name in _LIVES_IN:
+        return getattr(import_module(_LIVES_IN[name]), name)
+    if name == "indicators":
+        return import_module("archimed.indicators")
+    raise AttributeError(f"module 'archimed' has no attribute {name!r}")

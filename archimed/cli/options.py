@@ -1,0 +1,30 @@
+"""Options that several verbs share, each written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataOption = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A MedMNIST .npz or name, a .csv, a class-per-folder tree, phantom:NAME, or file.py:object.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, dotted; repeat it. See: archimed list settings"),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML, such as a run's experiment.yaml.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes that score candidates.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Processor threads per process.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Discard what this and later stages left, and do it again.")]

@@ -1,0 +1,55 @@
+"""The Python interface: the same engine as the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from archimed.experiment.networks import load_chosen
+from archimed.experiment.pipeline import run_experiment
+from archimed.experiment.progress import Observer, Silent
+from archimed.experiment.settings import resolve
+
+
+def run(
+    method: str,
+    data: str,
+    out: str | Path,
+    *,
+    preset: str = "default",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> Path:
+    """Search, train, evaluate and report, as `archimed run` does; goes on with an interrupted run.
+
+    Args:
+        method: name of a method, or `file.py:Class`.
+        data: any form that `--data` takes.
+        out: the run's folder.
+        preset: quick, default or paper.
+        seed: one seed fixes the whole run.
+        settings: dotted settings, e.g. {"training.epochs": 20}.
+        observer: hears of progress; silent if left out.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ArchimedError: the input or the surroundings do not allow the run; the message says what to do.
+    """
+    flags = {"sources": [str(data)], "seed": seed, **(settings or {})}
+    experiment = resolve(method, preset, None, [], flags)
+    return run_experiment(experiment, Path(out), observer or Silent()).path
+
+
+def load(run: str | Path) -> nn.Module:
+    """The chosen network of a finished run: a plain PyTorch module in eval mode, of the run's first fold and seed.
+
+    It takes images normalised as its architecture.json says, [batch, channel, *space], and gives logits.
+
+    Raises:
+        RunError: the run is unfinished or damaged.
+    """
+    return load_chosen(run).network

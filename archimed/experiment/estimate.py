@@ -1,0 +1,113 @@
+"""How long a run will take and how much memory and disk it needs, from a few measured candidates and steps."""
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from archimed.batch import Batch
+from archimed.experiment.networks import architecture_document, build_network
+from archimed.experiment.search_stage import search_problem, searches_per_repeat, wanted_networks
+from archimed.experiment.workbench import Repeat, Workbench
+from archimed.genotype import random_genotype
+from archimed.methods.baselines import FIXED, fixed_baseline
+from archimed.methods.protocol import Selection
+from archimed.seeding import derive_seed, numpy_generator
+from archimed.training.steps import adam, training_step
+
+TRIAL_CANDIDATES = 3
+TRIAL_STEPS = 2
+CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
+VALIDATION_COST = 1 / 3  # of an image in validation, in units of its training: one pass of three
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to need.
+
+    Attributes:
+        search_seconds: all searches together.
+        epoch_seconds: one epoch of each network.
+        train_seconds: all trainings to their last epoch; early stopping makes it less.
+        memory_gib: of this process, beside the images.
+        disk_mib: of the finished run.
+        candidates: unique candidates scored in all searches.
+    """
+
+    search_seconds: float
+    epoch_seconds: dict[str, float]
+    train_seconds: float
+    memory_gib: float
+    disk_mib: float
+    candidates: int
+
+
+def estimate(bench: Workbench) -> Estimate:
+    """Measure a few candidates and training steps, and extrapolate."""
+    method, names = bench.experiment.method, sorted(wanted_networks(bench))
+    repeats = list(bench.repeats())
+    searches = searches_per_repeat(bench) * len(repeats)
+    stand_ins = [stand_in(bench, name) for name in names]
+    seconds = {one.network: epoch_seconds(bench, one) for one in stand_ins}
+    parameters = [parameter_count(bench, one) for one in stand_ins]
+    return Estimate(
+        search_seconds=method.search.planned_candidates * searches * candidate_seconds(bench),
+        epoch_seconds=seconds,
+        train_seconds=sum(seconds.values()) * method.training.epochs * len(repeats),
+        memory_gib=psutil.Process().memory_info().rss / 2**30,
+        disk_mib=(sum(parameters) * len(repeats) + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,
+        candidates=method.search.planned_candidates * searches,
+    )
+
+
+def stand_in(bench: Workbench, name: str) -> Selection:
+    """A selection to measure before the search has made its own: a random architecture of the space."""
+    if name in FIXED:
+        return fixed_baseline(name)
+    space = bench.experiment.method.space
+    genotype = random_genotype(space.choices, numpy_generator(bench.experiment.seed, "stand-in", name))
+    return Selection(name, space, genotype, "a random architecture")
+
+
+def candidate_seconds(bench: Workbench) -> float:
+    """Time to score one candidate: the median of a few, the first left out."""
+    method = bench.experiment.method
+    problem = search_problem(bench, method, Repeat(0, bench.experiment.seed))
+    rng = numpy_generator(bench.experiment.seed, "trial candidates")
+    genotypes = [random_genotype(method.space.choices, rng) for _ in range(TRIAL_CANDIDATES + 1)]
+    with bench.machine.session():
+        return statistics.median(one.seconds for one in list(method.evaluator(problem)(genotypes))[1:])
+
+
+def epoch_seconds(bench: Workbench, selection: Selection) -> float:
+    """Time of one epoch of training and validation, from a few steps."""
+    dataset, recipe = bench.training_data, bench.experiment.method.training
+    fold = dataset.folds[0]
+    normalise = bench.normalisation(dataset, 0)
+    subset = dataset.subset(fold.train[: recipe.batch_size])
+    batch = Batch(normalise(subset.images), subset.target)
+    document = architecture_document(selection, dataset.task, normalise)
+    with bench.machine.session():
+        network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()
+        bench.machine.place_network(network)
+        optimizer = adam(network, recipe)
+        images, target = bench.machine.place_images(batch.images), batch.target.to(bench.machine.device)
+        times = []
+        for _ in range(TRIAL_STEPS + 1):
+            started = time.perf_counter()
+            training_step(network, optimizer, images=images, target=target, weights=None, machine=bench.machine)
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
+    steps = math.ceil(len(fold.train) / len(batch))
+    return min(times[1:]) * (steps + VALIDATION_COST * len(fold.validation) / len(batch))
+
+
+def parameter_count(bench: Workbench, selection: Selection) -> int:
+    """Parameters of a network."""
+    task = bench.training_data.task
+    document = architecture_document(selection, task, bench.normalisation(bench.training_data, 0))
+    return sum(parameter.numel() for parameter in build_network(document, 0).parameters())

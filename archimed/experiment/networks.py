@@ -1,0 +1,101 @@
+"""A network of a run on disk: how it is described, built again and loaded with its weights."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from archimed.batch import Batch
+from archimed.data.normalisation import Normalisation
+from archimed.errors import RunError
+from archimed.files import read_json
+from archimed.genotype import describe, parse
+from archimed.indicators import score
+from archimed.methods.protocol import Selection
+from archimed.runs import NetworkFolder, RunDirectory
+from archimed.seeding import torch_seed
+from archimed.spaces import SearchSpace, space_from_settings, space_settings
+from archimed.task import ImagingTask
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A trained network with all that is needed to use it."""
+
+    network: nn.Module
+    task: ImagingTask
+    normalise: Normalisation
+
+
+def architecture_document(selection: Selection, task: ImagingTask, normalise: Normalisation) -> dict[str, Any]:
+    """What architecture.json says: the network can be built again from it alone."""
+    return {
+        "space": space_settings(selection.space),
+        "genotype": describe(selection.genotype, selection.space.choices),
+        "task": asdict(task),
+        "normalisation": normalise.to_json(),
+    }
+
+
+def build_network(document: dict[str, Any], seed: int, own_space: SearchSpace | None = None) -> nn.Module:
+    """Build the network that architecture.json describes, with the initial weights that belong to the seed."""
+    space = read_space(document["space"], own_space)
+    with torch_seed(seed, "weights"):
+        return space.build(parse(document["genotype"], space.choices), read_task(document["task"]))
+
+
+def read_space(document: dict[str, Any], own_space: SearchSpace | None = None) -> SearchSpace:
+    """The space that a file of a run names; a user's own class is only taken from what this command loaded itself."""
+    if own_space is not None and json.loads(json.dumps(space_settings(own_space))) == document:
+        return own_space
+    fields = dict(document)
+    return space_from_settings(fields.pop("name"), fields)
+
+
+def network_size(document: dict[str, Any], own_space: SearchSpace | None = None) -> dict[str, int]:
+    """Parameters, and MACs for one image."""
+    task = read_task(document["task"])
+    network = build_network(document, 0, own_space)
+    target = torch.zeros(1, task.num_outputs) if task.kind == "multi-label" else torch.zeros(1, dtype=torch.int64)
+    batch = Batch(torch.zeros(1, task.channels, *task.image_size), target)
+    return {name: round(value) for name, value in score(network, batch, ["parameters", "macs"]).items()}
+
+
+def read_task(document: dict[str, Any]) -> ImagingTask:
+    """An imaging task from its JSON form."""
+    return ImagingTask(
+        kind=document["kind"],
+        class_names=tuple(document["class_names"]),
+        channels=document["channels"],
+        image_size=tuple(document["image_size"]),
+    )
+
+
+def load_network(folder: NetworkFolder, own_space: SearchSpace | None = None) -> StoredNetwork:
+    """The trained network of a folder, in eval mode.
+
+    Raises:
+        RunError: it was not trained yet, or its files do not belong together.
+    """
+    from safetensors.torch import load_file
+
+    document = read_json(folder.architecture)
+    network = build_network(document, 0, own_space)
+    if not folder.training.exists() or not folder.weights.exists():
+        raise RunError(f"{folder.path} holds no trained network. Train it with: archimed resume RUN")
+    try:
+        network.load_state_dict(load_file(folder.weights))
+    except Exception as error:
+        raise RunError(f"The weights of a network are damaged: {folder.weights} ({error}).") from error
+    network.eval()
+    return StoredNetwork(network, read_task(document["task"]), Normalisation.from_json(document["normalisation"]))
+
+
+def load_chosen(run: str | Path) -> StoredNetwork:
+    """The chosen network of a finished run with its task and normalisation."""
+    directory = RunDirectory(Path(run))
+    document = directory.read_experiment()
+    return load_network(directory.network(document["method"], 0, document["seed"]))

@@ -1,0 +1,187 @@
+"""A run from data to report: each stage reads and writes the run directory, so each can be resumed or run again."""
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from archimed.batch import Batch
+from archimed.data.dataset import SPLIT_NAMES
+from archimed.data.describe import describe
+from archimed.errors import RunError
+from archimed.experiment.budget import Budget, TrainingPlan, plan_training
+from archimed.experiment.estimate import epoch_seconds
+from archimed.experiment.evaluate_stage import evaluate
+from archimed.experiment.progress import Observer
+from archimed.experiment.search_stage import search
+from archimed.experiment.settings import Experiment, experiment_from_document
+from archimed.experiment.summary import summarise
+from archimed.experiment.train_stage import jobs, train_all
+from archimed.experiment.workbench import Workbench, read_data
+from archimed.files import read_json, write_json
+from archimed.genotype import random_genotype
+from archimed.methods.baselines import baseline_names
+from archimed.report.report import write_report
+from archimed.runs import RunDirectory, describe_environment
+from archimed.seeding import numpy_generator, torch_seed
+from archimed.training.machine import Machine
+from archimed.training.machine_choice import choose_device, choose_machine
+
+STAGES = ("search", "train", "evaluate", "report")
+
+
+def run_experiment(experiment: Experiment, out: Path, observer: Observer) -> RunDirectory:
+    """Search, train, evaluate and report; goes on where an earlier attempt in the same folder stopped.
+
+    Raises:
+        RunError: the folder belongs to another run, or another process works in it.
+        DataError: the data cannot be used; nothing is written then.
+    """
+    run = RunDirectory(out)
+    run.check(experiment.document())
+    budget = Budget(experiment.budget_seconds)
+    bench = open_bench(run, experiment, observer)
+    with run.locked():
+        record_start(bench)
+        run_stages(bench, STAGES, budget)
+    return run
+
+
+def run_again(out: Path, stages: tuple[str, ...], observer: Observer, fresh: bool = False) -> RunDirectory:
+    """Complete stages of an existing run; `fresh` first discards what they and later stages left."""
+    run = RunDirectory(out)
+    experiment = experiment_from_document(run.read_experiment())
+    bench = open_bench(run, experiment, observer)
+    with run.locked():
+        if fresh:
+            discard_from(run, stages[0])
+        record_start(bench)
+        run_stages(bench, stages, Budget(experiment.budget_seconds))
+    return run
+
+
+def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) -> Workbench:
+    """Read the data and settle how the machine is used: as recorded, or by a short trial."""
+    if run.experiment.exists():
+        experiment = experiment_from_document(run.read_experiment())
+    observer.stage("read data")
+    dataset = read_data(experiment, experiment.method.training.image_size)
+    counts = dataset.folds[0]
+    observer.say(
+        f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
+        f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
+    )
+    bench = Workbench(run, experiment, observer, Machine(threads=1))
+    bench.loaded[experiment.method.training.image_size] = dataset
+    bench.machine = settle_machine(bench)
+    measured = replace(
+        experiment.machine,
+        threads=bench.machine.threads,
+        precision=bench.machine.precision,
+        memory_format=bench.machine.memory_format,
+    )
+    bench.experiment = replace(experiment, machine=measured)
+    return bench
+
+
+def settle_machine(bench: Workbench) -> Machine:
+    """The recorded choice of threads, precision and memory format, or one made by a short trial and said."""
+    wanted = bench.experiment.machine
+    dataset, method = bench.training_data, bench.experiment.method
+    if wanted.threads and wanted.precision and wanted.memory_format:
+        return Machine(wanted.threads, choose_device(wanted.device), wanted.precision, wanted.memory_format)
+    subset = dataset.subset(dataset.folds[0].train[: method.training.batch_size])
+    batch = Batch(bench.normalisation(dataset, 0)(subset.images), subset.target)
+    rng = numpy_generator(bench.experiment.seed, "machine trial")
+    with torch_seed(bench.experiment.seed, "machine trial"):
+        network = method.space.build(random_genotype(method.space.choices, rng), dataset.task)
+    machine = choose_machine(network, batch, device=wanted.device, threads=wanted.threads)
+    machine = replace(
+        machine,
+        precision=wanted.precision or machine.precision,
+        memory_format=wanted.memory_format or machine.memory_format,
+    )
+    bench.observer.say(
+        f"computing with {machine.threads} thread{'s' * (machine.threads > 1)} on {machine.device}, "
+        f"{machine.precision}, {machine.memory_format} (fastest in a short trial)"
+    )
+    return machine
+
+
+def record_start(bench: Workbench) -> None:
+    """Write what is known before the first stage: settings, environment, the data's fingerprint and splits."""
+    run, dataset = bench.run, bench.training_data
+    run.begin(bench.experiment.document())
+    fingerprint = describe(dataset)
+    if run.data.exists():
+        stored = read_json(run.data)
+        if stored["checksum"] != fingerprint["checksum"]:
+            raise RunError(
+                f"A run is resumed on the data it began with; {run.data} has checksum {stored['checksum'][:12]}, the "
+                f"data now {fingerprint['checksum'][:12]}. Restore the data, or start a new run."
+            )
+        return
+    write_json(run.environment, describe_environment())
+    write_json(
+        run.splits, {"folds": [{name: list(fold.split(name)) for name in SPLIT_NAMES} for fold in dataset.folds]}
+    )
+    write_json(run.data, fingerprint)
+
+
+def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> None:
+    """Run stages in order; each completes what is missing."""
+    for stage in stages:
+        if stage in {"train", "evaluate"}:
+            apply_plan(bench, budget)
+        if stage == "search":
+            search(bench, budget)
+        elif stage == "train":
+            train_all(bench)
+        elif stage == "evaluate":
+            started = time.monotonic()
+            evaluate(bench)
+            summarise(bench, time.monotonic() - started)
+        else:
+            bench.observer.stage("report")
+            write_report(bench.run.path)
+
+
+def apply_plan(bench: Workbench, budget: Budget) -> None:
+    """Under a time budget, shorten epochs and drop baselines by the run's training plan, made once."""
+    path = bench.run.training_plan
+    if not path.exists():
+        if budget.seconds is None:
+            return
+        bench.observer.stage("fit training into the time budget")
+        per_epoch: dict[str, float] = {}
+        for job in jobs(bench):
+            name = job.selection.network
+            per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection)
+        recipe = bench.experiment.method.training
+        plan_training(budget.left_for_training(), per_epoch, recipe.epochs).write(path)
+    plan = TrainingPlan.read(path)
+    for caution in plan.cautions:
+        bench.observer.say(caution)
+    bench.experiment = shortened(bench.experiment, plan)
+
+
+def shortened(experiment: Experiment, plan: TrainingPlan) -> Experiment:
+    """The experiment with the plan's epochs and without the baselines it drops."""
+    kept = [name for name in baseline_names(experiment.evaluation.baselines) if name not in plan.dropped]
+    method = replace(experiment.method, training=replace(experiment.method.training, epochs=plan.epochs))  # type: ignore[type-var]
+    return replace(
+        experiment,
+        method=method,
+        evaluation=replace(experiment.evaluation, baselines=",".join(kept) or "none"),
+    )
+
+
+def discard_from(run: RunDirectory, stage: str) -> None:
+    """Delete what a stage and the stages after it wrote."""
+    if stage == "search":
+        shutil.rmtree(run.candidates.parent, ignore_errors=True)
+    if stage in {"search", "train"}:
+        shutil.rmtree(run.path / "networks", ignore_errors=True)
+        run.training_plan.unlink(missing_ok=True)
+    run.summary.unlink(missing_ok=True)
+    run.report.unlink(missing_ok=True)

@@ -1,0 +1,293 @@
+"""One resolved document holds every setting of a run: defaults, then preset, then file, then `--set`."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as settings_dataclass
+
+from archimed.data.settings import DataSettings
+from archimed.errors import SettingsError
+from archimed.evaluation.settings import EvaluationSettings
+from archimed.methods import find_method
+from archimed.methods.protocol import Method
+from archimed.runs.directory import first_line
+from archimed.spaces import space_from_settings, space_settings
+
+SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
+
+
+@settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class MachineSettings:
+    """What of the machine a run uses. Empty ones are chosen by measuring at the start, recorded, and reused."""
+
+    device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<index>")
+    workers: int = Field(1, ge=1, description="processes that score candidates")
+    threads: int | None = Field(None, ge=1, description="processor threads per process; empty: chosen by the load")
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        None, description="arithmetic of training; empty: the faster one, by a short trial"
+    )
+    memory_format: Literal["contiguous", "channels_last"] | None = Field(
+        None, description="order of image memory; empty: the faster one, by a short trial"
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that is asked of one run."""
+
+    method: Method
+    sources: tuple[str, ...]
+    data: DataSettings
+    evaluation: EvaluationSettings
+    machine: MachineSettings
+    seed: int
+    repeats: int
+    budget_seconds: float | None
+
+    @property
+    def seeds(self) -> range:
+        """One seed per repeat: seed, seed + 1, ..."""
+        return range(self.seed, self.seed + self.repeats)
+
+    def document(self) -> dict[str, Any]:
+        """The resolved document, as experiment.yaml holds it."""
+        return {
+            "archimed": version("archimed"),
+            "method": self.method.name,
+            "sources": list(self.sources),
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "budget_seconds": self.budget_seconds,
+            "data": plain(self.data),
+            "space": space_settings(self.method.space),
+            "search": plain(self.method.search),
+            "training": plain(self.method.training),
+            "evaluation": plain(self.evaluation),
+            "machine": plain(self.machine),
+        }
+
+
+def resolve(
+    method_name: str, preset: str, config: Path | None, assignments: Sequence[str], flags: Mapping[str, Any]
+) -> Experiment:
+    """Lay preset, file, `--set` and the command line's own options over a method's defaults, and check all of it.
+
+    Args:
+        method_name: name of a method or `file.py:Class`.
+        preset: quick, default or paper.
+        config: a YAML file of settings; a run's experiment.yaml repeats that run.
+        assignments: `key=value` texts.
+        flags: dotted settings of the command line's own options; None means not given.
+
+    Raises:
+        SettingsError: a setting is unknown or cannot hold its value, or there is no data.
+    """
+    document = overlay(default_document(method_name), preset_assignments(method_name, preset))
+    if config is not None:
+        document = overlay(document, read_config(config, method_name))
+    document = overlay(document, dict(parse_assignment(text) for text in assignments))
+    document = overlay(document, {key: value for key, value in flags.items() if value is not None})
+    if not document["sources"]:
+        raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
+    return experiment_from_document(document, trust_files=True)
+
+
+def read_config(path: Path, method_name: str) -> dict[str, Any]:
+    """Settings from a YAML file; its method, if it names one, must be the command's.
+
+    Raises:
+        SettingsError: the file cannot be read, is no mapping, or is of another method.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"--config takes a YAML file; {path} cannot be read: {first_line(error)}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"--config takes a YAML file of settings; {path} holds none.")
+    if values.pop("method", method_name) != method_name:
+        raise SettingsError(f"--config {path} is of another method than {method_name}. Name its own method.")
+    values.pop("archimed", None)
+    return values
+
+
+def default_document(method_name: str) -> dict[str, Any]:
+    """The document of a method with nothing asked of it but its defaults.
+
+    Raises:
+        SettingsError: there is no such method.
+    """
+    return Experiment(
+        method=find_method(method_name)(),
+        sources=(),
+        data=DataSettings(),
+        evaluation=EvaluationSettings(),
+        machine=MachineSettings(),
+        seed=0,
+        repeats=1,
+        budget_seconds=None,
+    ).document()
+
+
+def preset_assignments(method_name: str, preset: str) -> dict[str, Any]:
+    """The dotted settings that a preset of a method lays over the defaults.
+
+    Raises:
+        SettingsError: the method has no such preset.
+    """
+    presets = {"default": {}, **find_method(method_name).presets}
+    if preset not in presets:
+        raise SettingsError(f"{method_name} has the presets {', '.join(presets)}; got {preset!r}.")
+    return dict(presets[preset])
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read one `key=value` of `--set`; values are YAML, and commas make lists.
+
+    Raises:
+        SettingsError: there is no `=`, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set takes key=value, as in --set training.epochs=20; got {text!r}.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key.strip(), value
+
+
+def overlay(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the document with dotted or nested values laid over it.
+
+    Another `space.name` brings that space's own fields with it.
+
+    Raises:
+        SettingsError: a key names no setting; the nearest known one is suggested.
+    """
+    flat = flatten(values)
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
+    chosen_space = flat.pop("space.name", None) or flat.pop("space", None)
+    if chosen_space is not None and chosen_space != result["space"]["name"]:
+        result["space"] = space_settings(space_from_settings(str(chosen_space), {}, trust_files=True))
+    for key, value in flat.items():
+        section, _, name = key.partition(".")
+        target = result.get(section) if name else result
+        field = name or section
+        if not isinstance(target, dict) or field not in target or field in SECTIONS:
+            raise SettingsError(unknown_setting(key, result))
+        target[field] = value.split(",") if isinstance(value, str) and is_list(section, field, result) else value
+    return result
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested sections as dotted keys; dotted keys stay."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in SECTIONS and isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": setting for inner, setting in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def is_list(section: str, field: str, document: Mapping[str, Any]) -> bool:
+    """Whether a setting holds several values, so that a text with commas means a list."""
+    return isinstance(document.get(section, {}).get(field), list) or (section, field) == ("search", "objectives")
+
+
+def unknown_setting(key: str, document: Mapping[str, Any]) -> str:
+    """The message for a key that names no setting."""
+    known = [
+        name
+        for section, value in document.items()
+        for name in ([f"{section}.{field}" for field in value] if section in SECTIONS else [section])
+    ]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "the settings are listed by: archimed list settings"
+    return f"There is no setting {key!r}; {hint}"
+
+
+def experiment_from_document(document: Mapping[str, Any], trust_files: bool = False) -> Experiment:
+    """Check a whole document and build what it describes.
+
+    Args:
+        document: as `Experiment.document` gives it.
+        trust_files: whether a space named `path/file.py:Object` may be imported: only if the user typed it just now.
+
+    Raises:
+        SettingsError: a setting is unknown or cannot hold its value; one line names it.
+    """
+    method_class = find_method(str(document["method"]))
+    defaults = method_class()
+    fields = dict(document["space"])
+    method = dataclasses.replace(  # type: ignore[type-var]
+        defaults,
+        space=space_from_settings(str(fields.pop("name")), fields, trust_files),
+        search=section("search", type(defaults.search), document["search"]),
+        training=section("training", type(defaults.training), document["training"]),
+    )
+    return Experiment(
+        method=method,
+        sources=tuple(document["sources"]),
+        data=section("data", DataSettings, document["data"]),
+        evaluation=section("evaluation", EvaluationSettings, document["evaluation"]),
+        machine=section("machine", MachineSettings, document["machine"]),
+        seed=whole_number("seed", document["seed"], least=0),
+        repeats=whole_number("repeats", document["repeats"], least=1),
+        budget_seconds=document.get("budget_seconds"),
+    )
+
+
+def section(name: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Validate one section of the document into its settings dataclass."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join([name, *(str(part) for part in first["loc"][:1])])
+        raise SettingsError(
+            f"{setting}: {first['msg'][0].lower()}{first['msg'][1:]}; got {first['input']!r}. "
+            f"Set it with --set {setting}=VALUE."
+        ) from None
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """A whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingsError(f"{name} is a whole number of at least {least}; got {value!r}.")
+    return value
+
+
+def plain(settings: object) -> dict[str, Any]:
+    """A settings dataclass as JSON-like values."""
+    return TypeAdapter(type(settings)).dump_python(settings, mode="json")  # type: ignore[no-any-return]
+
+
+def explain_settings(method_name: str) -> list[dict[str, str]]:
+    """Every dotted setting of a method with its default, meaning, unit and source.
+
+    Raises:
+        SettingsError: there is no such method.
+    """
+    method = find_method(method_name)()
+    kinds = {
+        "data": DataSettings(),
+        "space": method.space,
+        "search": method.search,
+        "training": method.training,
+        "evaluation": EvaluationSettings(),
+        "machine": MachineSettings(),
+    }
+    rows = []
+    for name, settings in kinds.items():
+        values = plain(settings)
+        for field, info in settings.__pydantic_fields__.items():
+            default = "" if values[field] is None else str(values[field])
+            rows.append({"name": f"{name}.{field}", "default": default, "summary": info.description or ""})
+    return rows

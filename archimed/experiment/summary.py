@@ -1,0 +1,209 @@
+"""summary.json: every network's metrics with intervals, comparisons named beforehand, and cautions in plain words."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from archimed.data.dataset import SPLIT_NAMES
+from archimed.evaluation.bootstrap import Bootstrap, RepeatPredictions, bootstrap_metrics
+from archimed.evaluation.calibration import calibration
+from archimed.evaluation.cautions import Findings, cautions
+from archimed.evaluation.intervals import intervals_of
+from archimed.evaluation.lesion_size import by_lesion_size
+from archimed.evaluation.operating_point import operating_point
+from archimed.evaluation.significance import compare_with
+from archimed.experiment.budget import TrainingPlan
+from archimed.experiment.predictions import SplitPredictions, read_predictions
+from archimed.experiment.search_stage import wanted_networks
+from archimed.experiment.train_stage import Job, jobs
+from archimed.experiment.workbench import Workbench
+from archimed.files import read_json, read_lines, write_json
+from archimed.task import ImagingTask
+
+COMPARED: Mapping[str, tuple[str, ...]] = {"multi-label": ("auc", "macro_f1", "exact_match")}
+COMPARED_CLASSES = ("auc", "accuracy")
+
+
+def summarise(bench: Workbench, evaluate_seconds: float) -> None:
+    """Write summary.json from the files of the evaluated networks."""
+    by_network: dict[str, list[Job]] = {}
+    for job in jobs(bench):
+        if job.folder.metrics.exists():
+            by_network.setdefault(job.selection.network, []).append(job)
+    chosen = bench.experiment.method.name
+    tests = {name: resampled(bench, members, "test") for name, members in by_network.items()}
+    networks = {name: network_summary(bench, members, tests[name]) for name, members in by_network.items()}
+    task, bins = bench.training_data.task, bench.experiment.evaluation.calibration_bins
+    metrics = COMPARED.get(task.kind, COMPARED_CLASSES)
+    comparisons = compare_with(chosen, tests, metrics, bench.experiment.evaluation.confidence)
+    write_json(
+        bench.run.summary,
+        {
+            "method": chosen,
+            "data": bench.training_data.name,
+            "task": asdict(task),
+            "seed": bench.experiment.seed,
+            "chosen": chosen,
+            "cautions": all_cautions(bench, by_network, networks, comparisons),
+            "seconds": {
+                "search": sum(line["seconds"] for line in read_lines(bench.run.candidates)),
+                "train": sum(network["seconds"] for network in networks.values()),
+                "evaluate": evaluate_seconds,
+            },
+            "networks": networks,
+            "comparisons": comparisons,
+            "lesion_size": lesion_sizes(bench, by_network),
+            "calibration": {
+                name: calibration(task, repeats_of(bench, members, "test"), bins)
+                for name, members in by_network.items()
+            },
+            "operating_point": operating_point_of(bench, by_network[chosen]),
+        },
+    )
+
+
+def resampled(bench: Workbench, members: list[Job], split: str) -> Bootstrap:
+    """The metrics of one network and their resamples, paired between networks by the run's seed."""
+    return bootstrap_metrics(
+        bench.training_data.task,
+        repeats_of(bench, members, split),
+        bench.experiment.seed,
+        members[0].selection.network,
+        bench.experiment.evaluation.resamples,
+    )
+
+
+def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> dict[str, Any]:
+    """One network: its size, the mean over folds and seeds with intervals, and every repeat."""
+    confidence = bench.experiment.evaluation.confidence
+    sizes = [read_json(job.folder.architecture) for job in members]
+    measured = [read_json(job.folder.metrics) for job in members]
+    return {
+        "parameters": round(sum(size["parameters"] for size in sizes) / len(sizes)),
+        "macs": round(sum(size["macs"] for size in sizes) / len(sizes)),
+        "seconds": sum(one["seconds"] for one in measured),
+        "validation": intervals_of(resampled(bench, members, "validation"), confidence),
+        "test": intervals_of(test, confidence),
+        "repeats": [
+            {"fold": job.repeat.fold, "seed": job.repeat.seed, "parameters": size["parameters"], "macs": size["macs"]}
+            | one
+            for job, size, one in zip(members, sizes, measured, strict=True)
+        ],
+    }
+
+
+def repeats_of(bench: Workbench, members: list[Job], split: str) -> list[RepeatPredictions]:
+    """The predictions of one network's folds and seeds, with the patients that belong together."""
+    patients = {case.id: case.patient for case in bench.training_data.cases}
+    return [
+        repeat_predictions(job, read_predictions(job.folder.predictions, bench.training_data.task)[split], patients)
+        for job in members
+    ]
+
+
+def repeat_predictions(job: Job, split: SplitPredictions, patients: Mapping[str, str]) -> RepeatPredictions:
+    """Predictions as the evaluation takes them."""
+    return RepeatPredictions(
+        fold=job.repeat.fold,
+        seed=job.repeat.seed,
+        cases=split.cases,
+        patients=tuple(patients[case] for case in split.cases),
+        target=split.target,
+        probabilities=split.probabilities,
+    )
+
+
+def lesion_sizes(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any] | None:
+    """Results by lesion size of every network (MSTF-NAS, Table VI); None where sizes are unknown."""
+    settings, dataset = bench.experiment.evaluation, bench.training_data
+    areas = {case.id: case.lesion_area for case in dataset.cases}
+    found = {
+        name: by_lesion_size(
+            dataset.task,
+            repeats_of(bench, members, "test"),
+            areas,
+            (settings.small_lesion, settings.large_lesion),
+            bench.experiment.seed,
+            resamples=settings.resamples,
+            confidence=settings.confidence,
+        )
+        for name, members in by_network.items()
+    }
+    known = {name: sizes for name, sizes in found.items() if sizes is not None}
+    if not known:
+        return None
+    first = next(iter(known.values()))
+    return {
+        "groups": [
+            {"name": one.size, "low": one.low, "high": one.high, "cases": one.lesions, "too_few": one.too_few}
+            for one in first.bins
+        ],
+        "unknown_size": first.unknown_size,
+        "networks": {name: {one.size: one.metrics for one in sizes.bins} for name, sizes in known.items()},
+    }
+
+
+def operating_point_of(bench: Workbench, members: list[Job]) -> dict[str, Any] | None:
+    """The chosen network at a threshold that was chosen on validation; None for other than binary tasks."""
+    settings = bench.experiment.evaluation
+    point = operating_point(
+        bench.training_data.task,
+        repeats_of(bench, members, "validation"),
+        repeats_of(bench, members, "test"),
+        settings.required_sensitivity,
+        bench.experiment.seed,
+        resamples=settings.resamples,
+        confidence=settings.confidence,
+    )
+    return None if point is None else asdict(point)
+
+
+def all_cautions(
+    bench: Workbench,
+    by_network: Mapping[str, list[Job]],
+    networks: Mapping[str, Any],
+    comparisons: list[dict[str, Any]],
+) -> list[str]:
+    """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
+    chosen = bench.experiment.method.name
+    found = cautions(findings(bench, networks[chosen], comparisons))
+    if len(networks) == 1:
+        found.insert(0, "No baseline was trained, so nothing here says whether the search was worth its time.")
+    if bench.run.training_plan.exists():
+        found += TrainingPlan.read(bench.run.training_plan).cautions
+    for name, members in by_network.items():
+        texts = [text for job in members for text in read_json(job.folder.training).get("cautions", [])]
+        found += [f"{name}: {text}" for text in dict.fromkeys(texts)]
+    missing = sorted(wanted_networks(bench) - set(networks))
+    if missing:
+        found.append(f"No result for {', '.join(missing)}: the training failed.")
+    return [*found, *bench.training_data.notes]
+
+
+def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict[str, Any]]) -> Findings:
+    """The facts that cautions are drawn from; of several folds, the first stands for the counts."""
+    dataset = bench.training_data
+    fold = dataset.folds[0]
+    patients = {case.id: case.patient for case in dataset.cases}
+    return Findings(
+        task=dataset.task,
+        chosen=bench.experiment.method.name,
+        validation=chosen["validation"],
+        test=chosen["test"],
+        counts={name: class_counts(dataset.task, dataset.subset(fold.split(name)).target) for name in SPLIT_NAMES},
+        cases={name: len(fold.split(name)) for name in SPLIT_NAMES},
+        patients=len({patients[case] for one in dataset.folds for case in one.test}),
+        seeds=len(bench.experiment.seeds),
+        comparisons=comparisons,
+    )
+
+
+def class_counts(task: ImagingTask, target: Tensor) -> dict[str, int]:
+    """Cases of each class, or known positives of each label."""
+    if task.kind == "multi-label":
+        counts = (target == 1).sum(0).tolist()
+    else:
+        counts = target.bincount(minlength=task.num_outputs).tolist()
+    return dict(zip(task.class_names, counts, strict=True))

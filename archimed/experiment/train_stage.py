@@ -1,0 +1,107 @@
+"""The training stage: every selected network, by one recipe, resumable at every epoch."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from archimed.evaluation.metrics import metrics
+from archimed.experiment.networks import architecture_document, build_network, network_size
+from archimed.experiment.search_stage import read_selection, wanted_networks, where
+from archimed.experiment.workbench import Repeat, Workbench
+from archimed.files import read_json, write_json
+from archimed.methods.protocol import Selection
+from archimed.runs import NetworkFolder
+from archimed.seeding import derive_seed
+from archimed.training.loop import train
+from archimed.training.progress import EpochRecord, TrainingError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network of one fold and seed, to be trained."""
+
+    selection: Selection
+    repeat: Repeat
+    folder: NetworkFolder
+
+
+def jobs(bench: Workbench) -> list[Job]:
+    """The trainings of a run: for each fold and seed the method's own network first, then the baselines."""
+    wanted = wanted_networks(bench)
+    return [
+        Job(
+            read_selection(line, bench.experiment.method.space),
+            Repeat(line["fold"], line["seed"]),
+            bench.run.network(line["network"], line["fold"], line["seed"]),
+        )
+        for line in bench.run.selections()
+        if line["network"] in wanted
+    ]
+
+
+def train_all(bench: Workbench) -> None:
+    """Train what is not trained yet; a baseline that cannot be trained is left out, the method's own network never."""
+    every = jobs(bench)
+    for number, job in enumerate(every, start=1):
+        if not job.folder.training.exists():
+            bench.observer.stage(f"train: {job.selection.network}{where(bench, job.repeat)} ({number} of {len(every)})")
+        try:
+            train_one(bench, job, every[: number - 1])
+        except TrainingError as error:
+            if job.selection.network == bench.experiment.method.name:
+                raise
+            bench.observer.say(f"{job.selection.network} could not be trained and is left out: {error}")
+
+
+def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
+    """Train one network, or take over the result of an equal one trained before."""
+    dataset, recipe = bench.training_data, bench.experiment.method.training
+    fold = dataset.folds[job.repeat.fold]
+    normalise = bench.normalisation(dataset, job.repeat.fold)
+    document = architecture_document(job.selection, dataset.task, normalise)
+    seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
+    if not job.folder.architecture.exists():
+        if twin := trained_twin(job, document, earlier):
+            take_over(twin, job.folder)
+            return
+        write_json(job.folder.architecture, document | network_size(document, job.selection.space))
+
+    def on_epoch(record: EpochRecord) -> None:
+        value = record.validation.get(recipe.checkpoint_metric)
+        shown = "undefined" if value is None else f"{value:.3f}"
+        note = f"epochs, validation {recipe.checkpoint_metric} {shown}"
+        bench.observer.progress(record.epoch, recipe.epochs, note)
+
+    train(
+        build_network(document, seed, job.selection.space),
+        dataset.subset(fold.train),
+        dataset.subset(fold.validation),
+        normalise,
+        task=dataset.task,
+        recipe=recipe,
+        seed=seed,
+        machine=bench.machine,
+        state_folder=job.folder.path,
+        on_epoch=on_epoch,
+        validation_metrics=lambda target, probabilities: metrics(dataset.task, target, probabilities),
+        warn=bench.observer.say,
+    )
+
+
+def trained_twin(job: Job, document: dict[str, Any], earlier: list[Job]) -> NetworkFolder | None:
+    """A trained network of the same fold, seed and architecture, under another name: its result would be the same."""
+    for other in earlier:
+        if other.repeat == job.repeat and other.folder.training.exists():
+            stored = read_json(other.folder.architecture)
+            if all(stored[key] == json.loads(json.dumps(value)) for key, value in document.items()):
+                return other.folder
+    return None
+
+
+def take_over(twin: NetworkFolder, folder: NetworkFolder) -> None:
+    """Copy a trained network in one step."""
+    unfinished = folder.path.with_name(f".{folder.path.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(twin.path, unfinished)
+    unfinished.replace(folder.path)

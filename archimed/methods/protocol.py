@@ -1,0 +1,109 @@
+"""What a method is: a space, a search and a training recipe, and one verb that turns data into genotypes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from archimed.candidate import Candidate
+from archimed.data.dataset import Subset
+from archimed.data.normalisation import Normalisation
+from archimed.evaluators.protocol import Evaluate
+from archimed.genotype import Genotype
+from archimed.spaces import SearchSpace
+from archimed.task import ImagingTask
+from archimed.training.machine import Machine
+from archimed.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What a search may see of the data: the training and validation part of one fold, never the test part.
+
+    Attributes:
+        task: the task at the image size of the search.
+        train: training images and targets.
+        validation: validation images and targets.
+        normalise: fitted on `train`.
+        seed: the seed of this repeat; every stream of random numbers derives from it.
+        machine: threads, device, precision.
+        workers: processes that score candidates.
+    """
+
+    task: ImagingTask
+    train: Subset
+    validation: Subset
+    normalise: Normalisation
+    seed: int
+    machine: Machine
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where a search finds what it did before an interruption and tells what it does.
+
+    Attributes:
+        known: the candidates logged so far, in order; a search takes their results instead of measuring again.
+        record: called with each newly measured candidate.
+        progress: called with (candidates done, candidates planned or None, generation).
+        stop: asked between candidates; True ends the search with what it has.
+    """
+
+    known: Sequence[Candidate] = ()
+    record: Callable[[Candidate], None] = lambda _: None
+    progress: Callable[[int, int | None, int], None] = lambda _done, _planned, _generation: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One network that a search chose, under the name it has in the run."""
+
+    network: str
+    space: SearchSpace
+    genotype: Genotype
+    rule: str
+    measurements: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What came of a search: its selections, and how many unique candidates it scored."""
+
+    selections: tuple[Selection, ...]
+    unique_candidates: int
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen dataclass, one file per paper. Its fields are the sections `space`, `search` and `training` of a run.
+
+    `name` is what the command line calls it and the name of its network in a run; `presets` are overlays of dotted
+    settings, at least `quick` and `paper`.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        ...
+
+    @property
+    def search(self) -> Any:
+        """The settings of the search: a frozen pydantic dataclass with at least `image_size`, `planned_candidates`."""
+        ...
+
+    @property
+    def training(self) -> Recipe:
+        """How every network of the run is trained, the baselines included."""
+        ...
+
+    def evaluator(self, problem: SearchProblem) -> Evaluate:
+        """What measures candidates in this process; tells how long one takes before a search is begun."""
+        ...
+
+    def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
+        """Search, and choose by a rule that never sees the test part."""
+        ...

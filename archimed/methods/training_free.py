@@ -1,0 +1,123 @@
+"""What training-free searches share: the batch they score on, the scoring itself, and selection by indicators."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings_dataclass
+
+from archimed.batch import Batch
+from archimed.candidate import Candidate
+from archimed.errors import SettingsError
+from archimed.evaluators.training_free import ALWAYS, TrainingFree
+from archimed.evaluators.workers import spread
+from archimed.indicators import Indicator, find_indicator
+from archimed.methods.protocol import Journal, SearchProblem
+from archimed.objectives import SignedSums, capability, eq5
+from archimed.search import SearchResult, search_population, select_best
+from archimed.seeding import numpy_generator
+from archimed.spaces import SearchSpace, canonical
+from archimed.strategies import Strategy
+
+
+@settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ScoringSettings:
+    """How candidates are measured without training."""
+
+    indicators: tuple[str, ...] = Field(
+        ("naswot", "log_synflow"),
+        min_length=1,
+        description="training-free indicators whose sum ranks candidates (MSTF-NAS: jacob_cov and synflow, which are "
+        "naswot and synflow here); see: archimed list indicators",
+    )
+    objectives: tuple[str, ...] | None = Field(
+        None,
+        description="signed sums of measurements to maximise, each rescaled over the population, for example "
+        "-macs,naswot+synflow (MSTF-NAS, Table IX); empty: Eq. 5 of the two indicators",
+    )
+    batch_size: int = Field(64, ge=2, description="training images that candidates are scored on (Abdelfattah 2021)")
+    image_size: int | None = Field(
+        None, ge=8, description="pixels per side during the search (MSTF-NAS: 224 for mammograms); empty: as the data"
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.indicators:
+            find_indicator(name)
+        self.objective_functions()
+
+    def objective_functions(self) -> SignedSums:
+        """The objectives asked for, or Eq. 5 of two indicators.
+
+        Raises:
+            SettingsError: an objective names what is not measured, or Eq. 5 is wanted of other than two indicators.
+        """
+        if self.objectives is None:
+            if len(self.indicators) != 2:
+                raise SettingsError(
+                    f"Eq. 5 of MSTF-NAS takes two indicators; got {len(self.indicators)}. Name two with --set "
+                    "search.indicators=A,B or write the objectives with --set search.objectives=A,B."
+                )
+            return eq5(*self.indicators)
+        sums = SignedSums(self.objectives)
+        sums.check([*self.indicators, *ALWAYS])
+        return sums
+
+    def indicator_functions(self) -> Mapping[str, Indicator]:
+        """The indicators by name."""
+        return {name: find_indicator(name) for name in self.indicators}
+
+
+def scoring_batch(problem: SearchProblem, size: int) -> Batch:
+    """One mini-batch of training images, drawn once per search (Abdelfattah et al., 2021, use one too)."""
+    count = min(size, len(problem.train))
+    drawn = numpy_generator(problem.seed, "scoring batch").choice(len(problem.train), size=count, replace=False)
+    rows = np.sort(drawn)
+    return Batch(problem.normalise(problem.train.images[rows]), problem.train.target[rows])
+
+
+def evaluator_of(
+    space: SearchSpace, settings: ScoringSettings, problem: SearchProblem
+) -> functools.partial[TrainingFree]:
+    """Makes the evaluator of a search; picklable, so that worker processes can make their own."""
+    return functools.partial(
+        TrainingFree,
+        space,
+        problem.task,
+        scoring_batch(problem, settings.batch_size),
+        settings.indicator_functions(),
+        problem.seed,
+    )
+
+
+def score_candidates(
+    space: SearchSpace,
+    strategy: Strategy,
+    settings: ScoringSettings,
+    problem: SearchProblem,
+    journal: Journal,
+    generations: int | None,
+) -> SearchResult:
+    """Run the search loop with training-free scoring; the result depends on the seed alone."""
+    make_evaluator = evaluator_of(space, settings, problem)
+    with spread(make_evaluator, problem.workers, problem.machine.threads) as evaluate:
+        return search_population(
+            strategy,
+            evaluate,
+            canonical=canonical_form(space),
+            generations=generations,
+            known=journal.known,
+            record=journal.record,
+            progress=journal.progress,
+            stop=journal.stop,
+        )
+
+
+def canonical_form(space: SearchSpace) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """The function that maps isomorphic genotypes of a space to one."""
+    return functools.partial(canonical, space)
+
+
+def best_by_indicators(population: Sequence[Candidate], indicators: Sequence[str]) -> Candidate:
+    """The candidate with the highest sum of indicators, each rescaled over the population (MSTF-NAS, Sec. IV-B1)."""
+    return select_best(population, lambda candidates: capability(candidates, indicators))
