@@ -1,0 +1,98 @@
+"""Training-free indicators of a network on one mini-batch, over one shared `Probe`.
+
+An indicator is a function of a probe that returns its raw value, never signed or scaled; it may be infinite or NaN for
+networks that it cannot tell apart. Counting `macs` or `parameters` often ranks networks as well: compare them.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from torch import nn
+
+from archimed.batch import Batch
+from archimed.errors import SettingsError
+from archimed.indicators.fisher import fisher
+from archimed.indicators.grad_norm import grad_norm
+from archimed.indicators.grasp import grasp
+from archimed.indicators.jacob_cov import jacob_cov
+from archimed.indicators.naswot import naswot
+from archimed.indicators.probe import Probe
+from archimed.indicators.size import macs, parameters
+from archimed.indicators.snip import snip
+from archimed.indicators.synflow import log_synflow, synflow
+from archimed.indicators.zen_score import ZenScore, zen_score
+
+__all__ = [
+    "INDICATORS",
+    "Indicator",
+    "Probe",
+    "ZenScore",
+    "find_indicator",
+    "measure_indicators",
+    "score",
+]
+
+Indicator = Callable[[Probe], float]
+
+# In the order in which they share best: a graph for second derivatives serves first ones, and whatever pass on the
+# batch has run gives codes and MACs.
+INDICATORS: Mapping[str, Indicator] = MappingProxyType(
+    {
+        "grasp": grasp,
+        "fisher": fisher,
+        "snip": snip,
+        "grad_norm": grad_norm,
+        "jacob_cov": jacob_cov,
+        "naswot": naswot,
+        "synflow": synflow,
+        "log_synflow": log_synflow,
+        "zen_score": zen_score,
+        "macs": macs,
+        "parameters": parameters,
+    }
+)
+
+
+def find_indicator(name: str) -> Indicator:
+    """The indicator of a name.
+
+    Raises:
+        SettingsError: there is none; the message names the nearest one.
+    """
+    if name not in INDICATORS:
+        near = difflib.get_close_matches(name, INDICATORS, n=1, cutoff=0.0)
+        raise SettingsError(f"An indicator is one of {', '.join(INDICATORS)}; got {name!r}. Did you mean {near[0]!r}?")
+    return INDICATORS[name]
+
+
+def score(network: nn.Module, batch: Batch, names: Sequence[str], seed: int = 0) -> dict[str, float]:
+    """Raw values of indicators of a network on a batch, by name.
+
+    The network is left as found. Values of one network repeat exactly.
+
+    Args:
+        network: maps images to logits; its initial weights are what most indicators look at.
+        batch: one mini-batch, usually 64 normalised images (Abdelfattah et al., 2021).
+        names: which indicators, see `INDICATORS`.
+        seed: of what is drawn during the measurements: dropout, and the weights and noise of `zen_score`.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    return measure_indicators(network, batch, {name: find_indicator(name) for name in names}, seed)
+
+
+def measure_indicators(
+    network: nn.Module, batch: Batch, indicators: Mapping[str, Indicator], seed: int = 0
+) -> dict[str, float]:
+    """Like `score`, for any functions of a probe, ours or the user's, which share its passes.
+
+    Returns:
+        The values in the order of `indicators`, whatever the order they were computed in.
+    """
+    probe = Probe(network, batch, seed)
+    ranks = {indicator: rank for rank, indicator in enumerate(INDICATORS.values())}
+    order = sorted(indicators, key=lambda name: ranks.get(indicators[name], -1))
+    values = {name: float(indicators[name](probe)) for name in order}
+    return {name: values[name] for name in indicators}

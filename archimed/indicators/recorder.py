@@ -1,0 +1,97 @@
+"""Watches one forward pass on the batch: ReLU codes, MACs, and handles for the derivatives of the loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from archimed.indicators.bilinear import Ledger, layer_output
+from archimed.indicators.calls import LAYERS, MATRIX_PRODUCTS, Call, LayerCall, first_argument, rectified_input
+
+EXACT = 2**24  # float32 counts exactly up to here
+
+
+@dataclass(frozen=True)
+class LayerUse:
+    """One call of a layer.
+
+    Attributes:
+        weight: the weights, as a leaf that shares the memory of the network's own.
+        filter_size: weights per output channel.
+    """
+
+    weight: Tensor
+    filter_size: int
+
+
+class Recorder(TorchFunctionMode):
+    """Records a forward pass while it runs.
+
+    Attributes:
+        agreement: the sum over rectifiers of b b', with b the codes (input > 0); [batch, batch], float64.
+        units: rectified units of one image.
+        macs: multiply-accumulates of the batch in convolutions, linear layers and matrix products.
+        layers: the layer calls in their order, if they keep a ledger.
+    """
+
+    def __init__(self, images: Tensor, ledger: Ledger | None = None) -> None:
+        """Watch a pass on these images; with a ledger, layers become differentiable by their weights through it."""
+        super().__init__()
+        self.batch_size = len(images)
+        self.agreement = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
+        self.units = 0
+        self.macs = 0
+        self.layers: list[LayerUse] = []
+        self._ledger = ledger
+        self._leaves: dict[int, tuple[Tensor, Tensor]] = {}  # by id of the weight, which is kept alive beside it
+
+    @property
+    def kernel(self) -> Float[Tensor, "batch batch"]:
+        """Units that two images switch alike: b b' + (1 - b)(1 - b)' = 2 b b' - |b_i| - |b_j| + units."""
+        ones = self.agreement.diagonal()
+        return 2 * self.agreement - ones[:, None] - ones[None, :] + self.units
+
+    def __torch_function__(
+        self, func: Call, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Do what was called, and take note of it."""
+        kwargs = kwargs or {}
+        if func in LAYERS:
+            return self._layer(LayerCall.parse(func, args, kwargs))
+        rectified = rectified_input(func, args, kwargs)
+        if rectified is not None:
+            self._add_codes(rectified.detach())
+        output = func(*args, **kwargs)
+        if func in MATRIX_PRODUCTS:
+            self.macs += output.numel() * first_argument(args, kwargs).shape[-1]
+        return output
+
+    def _layer(self, call: LayerCall) -> Tensor:
+        if self._ledger is None:
+            output = call.apply(call.images, call.weight, call.bias)
+        else:
+            _, leaf = self._leaves.setdefault(id(call.weight), (call.weight, call.weight.detach().requires_grad_()))
+            output = layer_output(call, leaf, len(self.layers), self._ledger)
+            self.layers.append(LayerUse(leaf, leaf.numel() // output.shape[call.channel_axis]))
+        self.macs += call.macs(output)
+        return output
+
+    def _add_codes(self, inputs: Tensor) -> None:
+        """Count agreements by one matrix product; of tensors that hold one row per image (others are weights)."""
+        if inputs.dim() < 2 or inputs.shape[0] != self.batch_size:
+            return
+        rows = _rows(inputs)
+        codes = torch.gt(rows, 0, out=torch.empty_like(rows, dtype=torch.float32))  # a comparison, then a cast, is slow
+        for part in codes.split(EXACT, dim=1):
+            self.agreement += part @ part.T
+        self.units += codes.shape[1]
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """One row per image, its values in the order they have in memory, so that nothing is copied."""
+    axes = sorted(range(1, tensor.dim()), key=tensor.stride, reverse=True)
+    return tensor.permute(0, *axes).flatten(1)
