@@ -57,7 +57,7 @@ def write_synthetic_run(folder: Path, wanted: Wanted) -> Path:
     log = write_search(folder, wanted, rng)
     for name in wanted.networks:
         for seed in wanted.seeds:
-            write_network(folder / "networks" / name / f"fold0.seed{seed}", name, seed, wanted, task, rng)
+            write_network(folder / "networks" / name / f"fold0.seed{seed}", name, wanted, task, rng)
     write_json(folder / "summary.json", summary(wanted, task, rng) | wanted.extra)
     write_json(folder / "data.json", data_document(wanted, task))
     write_json(folder / "environment.json", {"python": "3.12.1", "cores": 2, "packages": {"torch": "2.13.0"}})
@@ -142,9 +142,7 @@ def measurements(progress: float, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def write_network(
-    folder: Path, name: str, seed: int, wanted: Wanted, task: dict[str, Any], rng: np.random.Generator
-) -> None:
+def write_network(folder: Path, name: str, wanted: Wanted, task: dict[str, Any], rng: np.random.Generator) -> None:
     epochs = np.arange(1, wanted.epochs + 1)
     fall = np.exp(-epochs / (wanted.epochs / 4))
     train = 0.15 + 0.6 * fall + rng.normal(0, 0.01, len(epochs))
@@ -229,7 +227,14 @@ def lesion_size(wanted: Wanted) -> dict[str, Any]:
         for name, (low, high) in limits.items()
     ]
     networks = {
-        name: {group: {"auc": cell(0.7 + 0.08 * k + 0.05 * SKILL.get(name, 1.0), 0.09)} for k, group in enumerate(limits)}
+        name: {
+            group: {"auc": cell(0.7 + 0.08 * k + 0.05 * SKILL.get(name, 1.0), 0.09)} for k, group in enumerate(limits)
+        }
         for name in wanted.networks
     }
     return {"groups": groups, "unknown_size": 2, "networks": networks}
+
+
+@pytest.fixture(scope="session")
+def wanted() -> type[Wanted]:
+    return Wanted

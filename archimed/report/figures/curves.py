@@ -61,7 +61,7 @@ def roc_figures(task: ImagingTask, answers: Mapping[str, Sequence[Predictions]])
 def classes_figure(chosen: str, classes: Mapping[str, Sequence[Curve]]) -> Figure:
     """The chosen network's ROC curve of every class."""
     lines = [
-        (clip(name, 24), mean_curve(curves), series(position % 6))
+        (clip(name, 24), mean_curve(curves), f"{series(position % 6)}{' other' if position > 5 else ''}")
         for position, (name, curves) in enumerate(classes.items())
     ]
     reading = "Each class against all others; a low curve is a class that the network confuses."
@@ -93,13 +93,17 @@ def confusion_figure(task: ImagingTask, chosen: str, repeats: Sequence[Predictio
     if not repeats or task.kind == "multi-label" or not 2 <= size <= MOST_CLASSES:
         return None
     matrix = np.sum([confusion_matrix(task, repeat.target, repeat.probabilities) for repeat in repeats], axis=0)
-    side, left, top = 280 / size, 122.0, 44.0
-    parts = [text(left + 140, 14, "Answered", "label middle"), text(13, top + 140, "True class", "label middle", -90)]
+    roomy = size < 5
+    side, left, top = 268 / size, 134.0, 44.0 if roomy else 92.0
+    parts = [text(left + 134, 14, "Answered", "label middle"), text(13, top + 134, "True class", "label middle", -90)]
     for row, name in enumerate(task.class_names):
         total = max(int(matrix[row].sum()), 1)
         middle = side * (row + 0.5)
         parts.append(text(left - 8, top + middle + 4, clip(name, 14), "tick end"))
-        parts.append(text(left + middle, top - 8, clip(name, max(2, int(side / 7))), "tick middle"))
+        if roomy:
+            parts.append(text(left + middle, top - 8, clip(name, int(side / 7)), "tick middle"))
+        else:
+            parts.append(text(left + middle + 3, top - 6, clip(name, 15), "tick", turn=-40))
         for column in range(size):
             share = matrix[row, column] / total
             parts.append(matrix_cell(left + side * column, top + side * row, side, int(matrix[row, column]), share))
@@ -107,7 +111,7 @@ def confusion_figure(task: ImagingTask, chosen: str, repeats: Sequence[Predictio
     rule = " Threshold: 0.5." if task.kind == "binary" else ""
     reading = f"Rows are the truth; the darker the diagonal, the better. Shade: share of the row.{rule}{several}"
     title = f"Confusion matrix, {network_name(chosen)}"
-    return Figure("confusion", title, reading, "".join(parts), 410, top + 290)
+    return Figure("confusion", title, reading, "".join(parts), 410, top + 276)
 
 
 def matrix_cell(x: float, y: float, side: float, cases: int, share: float) -> str:

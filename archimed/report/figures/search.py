@@ -67,7 +67,7 @@ def front_figure(
 ) -> Figure:
     """One plane of objectives with the front of every tenth generation; the rivals' front in grey."""
     x, y = scores[:, pair[0]], scores[:, pair[1]]
-    axes = Axes(Scale(*span(x.tolist()), 58, 560), Scale(*span(y.tolist()), 400, 12))
+    axes = Axes(Scale(*span(x.tolist()), 58, 470), Scale(*span(y.tolist()), 360, 12))
     generations = np.array([candidate.generation for candidate in log.candidates])
     last = int(generations.max())
     own, rivals = scores[: len(generations)], scores[len(generations) :]
@@ -87,7 +87,7 @@ def front_figure(
             star(point, 10, "star", "the chosen network"),
             text(point[0] - 13, point[1] + 5, "chosen", "halo end"),
         ]
-    rows, height = legend(entries, 58, 460, 500)
+    rows, height = legend(entries, 58, 420, 420)
     reading = (
         "Both objectives are better the higher, each measurement rescaled to 0–1 over all candidates shown. A dot is "
         "a candidate, a line joins the best trade-offs found up to that generation; lines that move up and right are "
@@ -95,7 +95,7 @@ def front_figure(
     )
     which = "" if pair == (0, 1) else f"_{pair[0] + 1}_{pair[1] + 1}"
     title = f"Pareto fronts by generation, {network_name(log.name)} ({log.place})"
-    return Figure(f"fronts{suffix}{which}", title, reading, "".join([*parts, rows]), 580, 456 + height, wide=True)
+    return Figure(f"fronts{suffix}{which}", title, reading, "".join([*parts, rows]), 480, 416 + height, wide=True)
 
 
 def generation_dots(
@@ -121,7 +121,7 @@ def front_line(axes: Axes, scores: NDArray[np.float64], pair: tuple[int, int], c
 def objective_label(expression: str) -> str:
     """An objective in words: "naswot + MACs (rescaled)"."""
     words = expression.replace("+", " + ").replace("-", " − ").strip()
-    return f"{words.replace('macs', 'MACs')}  (rescaled; higher is better)"
+    return f"{words.replace('macs', 'MACs')} (rescaled)"
 
 
 def indicator_figures(log: SearchLog, indicators: Sequence[str], suffix: str) -> list[Figure]:
