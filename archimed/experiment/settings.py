@@ -27,14 +27,16 @@ SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
 class MachineSettings:
     """What of the machine a run uses. Empty ones are chosen by measuring at the start, recorded, and reused."""
 
-    device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<index>")
-    workers: int = Field(1, ge=1, description="processes that score candidates")
-    threads: int | None = Field(None, ge=1, description="processor threads per process; empty: chosen by the load")
+    device: str = Field(default="auto", description="where networks run: auto, cpu, cuda or cuda:<index>")
+    workers: int = Field(default=1, ge=1, description="processes that score candidates")
+    threads: int | None = Field(
+        default=None, ge=1, description="processor threads per process; empty: chosen by the load"
+    )
     precision: Literal["float32", "bfloat16"] | None = Field(
-        None, description="arithmetic of training; empty: the faster one, by a short trial"
+        default=None, description="arithmetic of training; empty: the faster one, by a short trial"
     )
     memory_format: Literal["contiguous", "channels_last"] | None = Field(
-        None, description="order of image memory; empty: the faster one, by a short trial"
+        default=None, description="order of image memory; empty: the faster one, by a short trial"
     )
 
 

@@ -33,10 +33,12 @@ from archimed.training.recipe import Recipe
 class MstfNasSearch(ScoringSettings):
     """How MSTF-NAS searches: "the NSGA-II settings are the same as those in NSGA-Net" (Sec. IV-B1)."""
 
-    population_size: int = Field(40, ge=2, description="architectures that survive a generation (NSGA-Net)")
-    offspring_size: int = Field(40, ge=1, description="new architectures per generation (NSGA-Net)")
-    generations: int = Field(30, ge=0, description="generations after the first, random one (NSGA-Net)")
-    mutation_eta: float = Field(3.0, gt=0, description="spread of polynomial mutation, larger is closer (NSGA-Net)")
+    population_size: int = Field(default=40, ge=2, description="architectures that survive a generation (NSGA-Net)")
+    offspring_size: int = Field(default=40, ge=1, description="new architectures per generation (NSGA-Net)")
+    generations: int = Field(default=30, ge=0, description="generations after the first, random one (NSGA-Net)")
+    mutation_eta: float = Field(
+        default=3.0, gt=0, description="spread of polynomial mutation, larger is closer (NSGA-Net)"
+    )
 
     @property
     def planned_candidates(self) -> int:

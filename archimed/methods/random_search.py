@@ -34,7 +34,9 @@ PAPER_CANDIDATES = 100  # MSTF-NAS, Sec. IV-E4
 class RandomSearchSettings(ScoringSettings):
     """How many architectures are drawn, and what ranks them."""
 
-    candidates: int = Field(1240, ge=1, description="unique architectures drawn (40 x 31, as many as mstf-nas scores)")
+    candidates: int = Field(
+        default=1240, ge=1, description="unique architectures drawn (40 x 31, as many as mstf-nas scores)"
+    )
 
     @property
     def planned_candidates(self) -> int:

@@ -26,19 +26,23 @@ class ScoringSettings:
     """How candidates are measured without training."""
 
     indicators: tuple[str, ...] = Field(
-        ("naswot", "log_synflow"),
+        default=("naswot", "log_synflow"),
         min_length=1,
         description="training-free indicators whose sum ranks candidates (MSTF-NAS: jacob_cov and synflow, which are "
         "naswot and synflow here); see: archimed list indicators",
     )
     objectives: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="signed sums of measurements to maximise, each rescaled over the population, for example "
         "-macs,naswot+synflow (MSTF-NAS, Table IX); empty: Eq. 5 of the two indicators",
     )
-    batch_size: int = Field(64, ge=2, description="training images that candidates are scored on (Abdelfattah 2021)")
+    batch_size: int = Field(
+        default=64, ge=2, description="training images that candidates are scored on (Abdelfattah 2021)"
+    )
     image_size: int | None = Field(
-        None, ge=8, description="pixels per side during the search (MSTF-NAS: 224 for mammograms); empty: as the data"
+        default=None,
+        ge=8,
+        description="pixels per side during the search (MSTF-NAS: 224 for mammograms); empty: as the data",
     )
 
     def __post_init__(self) -> None:

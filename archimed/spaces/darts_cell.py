@@ -46,13 +46,13 @@ class DartsCellSpace:
     to the first width; cells at one and two thirds of the depth reduce. Poolings are followed by normalisation.
     """
 
-    num_cells: int = Field(8, ge=3, description="cells of the network (DARTS, search phase)")
-    num_nodes: int = Field(4, ge=1, le=6, description="nodes of a cell (DARTS)")
+    num_cells: int = Field(default=8, ge=3, description="cells of the network (DARTS, search phase)")
+    num_nodes: int = Field(default=4, ge=1, le=6, description="nodes of a cell (DARTS)")
     width: int = Field(
-        72, ge=2, description="channels of a node in the first cells (ours: near the multi-scale space's cost)"
+        default=72, ge=2, description="channels of a node in the first cells (ours: near the multi-scale space's cost)"
     )
-    stem_stride: StemStride = Field(4, description="pixels per step of the stem, as in the multi-scale space")
-    with_zero: bool = Field(False, description="offer the zero operation too, as the mixture of DARTS does")
+    stem_stride: StemStride = Field(default=4, description="pixels per step of the stem, as in the multi-scale space")
+    with_zero: bool = Field(default=False, description="offer the zero operation too, as the mixture of DARTS does")
 
     @property
     def operations(self) -> tuple[Operation, ...]:

@@ -22,8 +22,10 @@ class ResNet:
     stride 2.
     """
 
-    depth: Literal[18, 34, 50, 101] = Field(18, description="layers (MedMNIST v2: 18 and 50)")
-    stem: Stem = Field("auto", description="auto: small below 64 pixels (the shortest side), else large (MedMNIST v2)")
+    depth: Literal[18, 34, 50, 101] = Field(default=18, description="layers (MedMNIST v2: 18 and 50)")
+    stem: Stem = Field(
+        default="auto", description="auto: small below 64 pixels (the shortest side), else large (MedMNIST v2)"
+    )
 
     @property
     def choices(self) -> tuple[Choice, ...]:

@@ -55,12 +55,12 @@ class MultiscaleCellSpace:
     NSGA-Net; each pooling is followed by ReLU, 1x1 convolution and batch normalisation.
     """
 
-    num_blocks: int = Field(3, ge=1, description="blocks; 4 for images of 224 pixels (MSTF-NAS, Sec. IV-B)")
-    num_nodes: int = Field(5, ge=1, description="nodes of a normal cell (MSTF-NAS, Sec. III-A)")
-    num_pools: int = Field(4, ge=1, description="poolings of a reduction cell (MSTF-NAS, Sec. III-A)")
-    width: int = Field(128, ge=1, description="channels of the first block (MSTF-NAS, Sec. IV-B)")
+    num_blocks: int = Field(default=3, ge=1, description="blocks; 4 for images of 224 pixels (MSTF-NAS, Sec. IV-B)")
+    num_nodes: int = Field(default=5, ge=1, description="nodes of a normal cell (MSTF-NAS, Sec. III-A)")
+    num_pools: int = Field(default=4, ge=1, description="poolings of a reduction cell (MSTF-NAS, Sec. III-A)")
+    width: int = Field(default=128, ge=1, description="channels of the first block (MSTF-NAS, Sec. IV-B)")
     stem_stride: StemStride = Field(
-        4, description="pixels per step of the stem: 4 reproduces the cost of MSTF-NAS, 1 and 2 spend more"
+        default=4, description="pixels per step of the stem: 4 reproduces the cost of MSTF-NAS, 1 and 2 spend more"
     )
 
     def __post_init__(self) -> None:

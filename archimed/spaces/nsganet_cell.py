@@ -47,12 +47,12 @@ class NsganetCellSpace:
     The blocks that no block reads are concatenated. Stem and depth are as in `DartsCellSpace`.
     """
 
-    num_cells: int = Field(8, ge=3, description="cells of the network (NSGA-Net, search phase)")
-    num_nodes: int = Field(5, ge=1, le=6, description="blocks of a cell (NSGA-Net)")
+    num_cells: int = Field(default=8, ge=3, description="cells of the network (NSGA-Net, search phase)")
+    num_nodes: int = Field(default=5, ge=1, le=6, description="blocks of a cell (NSGA-Net)")
     width: int = Field(
-        48, ge=2, description="channels of a block in the first cells (ours: near the multi-scale space's cost)"
+        default=48, ge=2, description="channels of a block in the first cells (ours: near the multi-scale space's cost)"
     )
-    stem_stride: StemStride = Field(4, description="pixels per step of the stem, as in the multi-scale space")
+    stem_stride: StemStride = Field(default=4, description="pixels per step of the stem, as in the multi-scale space")
 
     @property
     def choices(self) -> tuple[Choice, ...]:
