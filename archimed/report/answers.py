@@ -1,12 +1,10 @@
 """What the report says about the chosen network's answers to the test cases."""
 
-from collections.abc import Iterable
-
 from archimed.evaluation.metrics import class_table
 from archimed.report.figures.canvas import Figure
 from archimed.report.figures.curves import calibration_figure, confusion_figure, roc_figures
 from archimed.report.reading import Predictions, Run, mapping, number
-from archimed.report.results import Table
+from archimed.report.tables import Table, mean_of
 from archimed.report.words import UNDEFINED, count, decimal, metric_name
 
 CLASS_METRICS = ("auc", "sensitivity", "specificity", "precision", "f1")
@@ -50,9 +48,3 @@ def class_results(run: Run) -> Table | None:
         rows.append([name, cases, *(UNDEFINED if value is None else decimal(value) for value in values)])
     head = ["Class", "Cases", *("F1" if metric == "f1" else metric_name(metric) for metric in CLASS_METRICS)]
     return Table("classes", "Test results by class, each against all others", head, rows)
-
-
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of the defined values, None if there are none."""
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

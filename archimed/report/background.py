@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from archimed.report.reading import Record, Run, mapping, number
-from archimed.report.results import Table
+from archimed.report.tables import Table
 from archimed.report.words import amount, count, duration, flat, listing, network_name
 
 TASKS: Mapping[str, str] = {
@@ -94,7 +94,7 @@ def count_table(run: Run) -> Table | None:
 
 def data_facts(run: Run) -> list[tuple[str, str]]:
     """Everything else that data.json tells, notes left out."""
-    known = {"counts", "notes", "name"}
+    known = {"counts", "notes", "name", "patient_hashes"}
     return [(name, words) for name, words in flat({k: v for k, v in run.data.items() if k not in known}) if words]
 
 

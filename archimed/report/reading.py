@@ -65,8 +65,8 @@ class Run:
 
     @property
     def task(self) -> ImagingTask:
-        """The task of the run; empty fields where data.json does not tell."""
-        return task_of(self.data)
+        """The task of the run; empty fields where neither data.json nor summary.json tells."""
+        return task_of(mapping(self.data, "task") or mapping(self.summary, "task"))
 
     @property
     def chosen(self) -> str:
@@ -157,9 +157,8 @@ def number(value: object) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def task_of(data: Record) -> ImagingTask:
-    """The task that data.json tells."""
-    task = mapping(data, "task")
+def task_of(task: Record) -> ImagingTask:
+    """A task from its JSON form, as far as it is told."""
     return ImagingTask(
         kind=task.get("kind") or "multi-class",
         class_names=tuple(str(name) for name in task.get("class_names") or ()),

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from archimed.files import write_text
-from archimed.report import background, results, searching, words
+from archimed.report import background, results, searching, tables, words
 from archimed.report.answers import answer_figures, class_results
 from archimed.report.architecture_graph import LEGEND, architecture_figures, steps
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
 from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
 from archimed.report.figures.training import training_figures
 from archimed.report.reading import Record, Run, mapping, read_run
-from archimed.report.results import Table
+from archimed.report.tables import Table
 
 MOST_FORESTS = 6  # metrics drawn; all are in the table
 
@@ -43,7 +43,7 @@ def contents(run: Run) -> dict[str, Any]:
     """Everything that the page shows, by the names that the templates use."""
     chosen = chosen_selection(run)
     genotype = {str(name): str(option) for name, option in mapping(chosen, "genotype").items()}
-    sizes = results.lesion_sizes(run)
+    sizes = tables.lesion_sizes(run)
     metric = results.leading_metric(run)
     trained = {name: run.repeats(name) for name in run.networks}
     return {
@@ -52,21 +52,22 @@ def contents(run: Run) -> dict[str, Any]:
         "asked": background.asked(run),
         "headline": results.headline(run),
         "cautions": background.cautions(run),
-        "networks": results.network_table(run),
+        "networks": tables.network_table(run),
         "forests": metric_forests(run.networks, results.metrics_of(run)[:MOST_FORESTS]),
-        "repeats": results.repeat_table(run),
-        "comparisons": results.comparison_table(run),
-        "lesions": results.lesion_table(sizes) if sizes else None,
+        "official": tables.official_table(run),
+        "repeats": tables.repeat_table(run),
+        "comparisons": tables.comparison_table(run),
+        "lesions": tables.lesion_table(sizes) if sizes else None,
         "lesions_unknown": sizes.unknown if sizes else 0,
         "lesion_figures": lesion_figures(sizes.groups, list(sizes.cells.items()), sizes.metric) if sizes else [],
         "answers": answer_figures(run),
         "classes": class_results(run),
-        "operating": results.operating_table(run),
+        "operating": tables.operating_table(run),
         "training": training_figures(trained, metric),
         "searches": searching.search_figures(run),
         "search_counts": searching.search_counts(run),
         "candidates": searching.candidate_table(run),
-        "rule": run.rule or chosen.get("rule", ""),
+        "rule": str(run.rule or chosen.get("rule") or "").rstrip("."),
         "steps": steps(mapping(chosen, "space"), genotype, run.task),
         "architecture": architecture_figures(genotype),
         "architecture_legend": LEGEND,

@@ -9,7 +9,7 @@ from archimed.objectives import SignedSums, eq5
 from archimed.report.figures.canvas import Figure
 from archimed.report.figures.search import SearchLog, front_figures, indicator_figures, seconds_figure
 from archimed.report.reading import Record, Run, mapping, number
-from archimed.report.results import Table
+from archimed.report.tables import Table
 from archimed.report.words import network_name
 
 MOST_SHOWN = 3  # searches drawn in the page; all are in the table

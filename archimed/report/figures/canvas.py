@@ -136,13 +136,14 @@ def star(point: Point, radius: float, classes: str, hint: str = "") -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values from low to high to pixels from start to stop, evenly or by powers of ten."""
+    """Maps values from low to high to pixels from start to stop, evenly or by powers of ten; `whole`: whole ticks."""
 
     low: float
     high: float
     start: float
     stop: float
     log: bool = False
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """The pixel of a value."""
@@ -152,7 +153,8 @@ class Scale:
     def ticks(self, count: int = 5) -> list[float]:
         """Round values within the scale, about `count` of them."""
         if not self.log:
-            return even_ticks(self.low, self.high, count)
+            ticks = even_ticks(self.low, self.high, count)
+            return [tick for tick in ticks if tick == round(tick)] if self.whole else ticks
         decades = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
         steps = (1, 2, 5) if len(decades) <= 3 else (1,)
         every = max(1, len(decades) // (count + 1))

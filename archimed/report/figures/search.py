@@ -1,6 +1,6 @@
 """Figures of the search: Pareto fronts by generation, indicators against cost, seconds per candidate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from archimed.report.words import network_name
 from archimed.strategies.dominance import non_dominated_fronts
 
 SHADES = 6  # classes g0 (early) to g5 (late)
-Spelt = Mapping[str, str]  # {choice: option}
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,12 @@ class SearchLog:
 
     Attributes:
         name: the search.
-        candidates: those with every measurement, in order of evaluation.
-        genotypes: their genotypes, spelt out, in the same order.
-        dropped: how many had no part in it.
+        candidates: those that were measured, in order of evaluation.
+        place: its fold and seed, in words.
+        dropped: why candidates had no part in it, and how many.
         selected: position of the chosen candidate, if it is among them.
         rivals: measured candidates of another search on the same fold and seed, for comparison.
+        rivals_name: that search.
     """
 
     name: str
@@ -159,7 +159,7 @@ def seconds_figure(log: SearchLog, suffix: str) -> Figure | None:
     seconds = [candidate.seconds for candidate in log.candidates]
     if len(seconds) < 2 or not any(seconds):
         return None
-    axes = Axes(Scale(1, len(seconds), 58, 398), Scale(0, span(seconds)[1], 250, 12))
+    axes = Axes(Scale(1, len(seconds), 58, 398, whole=True), Scale(0, span(seconds)[1], 250, 12))
     middle = float(np.median(seconds))
     parts = [axes.frame("Candidate, in order of evaluation", "Seconds")]
     parts.append(dots([axes.at(k, s) for k, s in enumerate(seconds, start=1)], "s1"))

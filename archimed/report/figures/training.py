@@ -42,7 +42,7 @@ def training_figure(name: str, title: str, repeats: Sequence[TrainedNetwork], me
     keys = ("train_loss", "validation_loss", f"validation.{metric}")
     curves = {key: [values(repeat.epochs, key) for repeat in repeats] for key in keys}
     last = max((x for traces in curves.values() for trace in traces for x, _ in trace), default=1.0)
-    width = Scale(min(1.0, last - 1), last, 58, 398) if last > 1 else Scale(0.0, 2.0, 58, 398)
+    width = Scale(min(1.0, last - 1), last, 58, 398, whole=True) if last > 1 else Scale(0.0, 2.0, 58, 398, whole=True)
     losses = [y for key in keys[:2] for trace in curves[key] for _, y in trace]
     scores = [y for trace in curves[keys[2]] for _, y in trace]
     above = Axes(width, Scale(*span([0.0, *robust(losses)]), 132, 12))
