@@ -100,14 +100,12 @@ def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Decoded:
         pixels, remarks = pixels[..., :-1], ("the alpha channel was dropped",)
     if pixels.shape[-1] not in (1, 3):
         raise ValueError(f"{pixels.shape[-1]} channels, where an image has 1 or 3")
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
-    elif np.issubdtype(pixels.dtype, np.signedinteger) and pixels.min() >= 0 and pixels.max() <= 65535:
-        pixels = pixels.astype(np.uint16)
     elif pixels.dtype not in (np.uint8, np.uint16):
         pixels = pixels.astype(np.float32)
-    native = pixels.astype(pixels.dtype.newbyteorder("="))
-    return Decoded(np.ascontiguousarray(np.moveaxis(native, -1, 0)), remarks)
+    return Decoded(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), remarks)
 
 
 def _decode_tiff(path: Path) -> Decoded:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from archimed.data.dataset import SPLIT_NAMES, Dataset
+from archimed.data.dataset import SPLIT_NAMES, Dataset, SplitName
 from archimed.data.privacy import patient_hash, user_key
 
 TILES = 36  # images on a contact sheet at most
@@ -55,7 +55,7 @@ def _hashes(patients: set[str]) -> list[str]:
     return sorted(patient_hash(patient, key) for patient in patients)
 
 
-def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+def class_counts(dataset: Dataset) -> dict[SplitName, dict[str, int]]:
     """Cases of each class, or with each label, in each split of the first fold."""
     return {name: _counts(dataset, dataset.rows(dataset.folds[0].split(name))) for name in SPLIT_NAMES if dataset.folds}
 
@@ -85,8 +85,8 @@ def checksum(dataset: Dataset) -> str:
     digest.update("\n".join(case.id for case in dataset.cases).encode())
     digest.update(repr((tuple(dataset.images.shape), str(dataset.images.dtype))).encode())
     for image in dataset.images.numpy():
-        digest.update(np.ascontiguousarray(image))
-    digest.update(np.ascontiguousarray(dataset.target.numpy()))
+        digest.update(np.ascontiguousarray(image).data)
+    digest.update(np.ascontiguousarray(dataset.target.numpy()).data)
     return digest.hexdigest()
 
 
@@ -98,7 +98,7 @@ def duplicates_across_splits(dataset: Dataset) -> list[dict[str, list[int]]]:
     pixels = dataset.images.numpy()
     for name in SPLIT_NAMES:
         for row in dataset.rows(dataset.folds[0].split(name)):
-            content = hashlib.blake2b(np.ascontiguousarray(pixels[row]), digest_size=16).digest()
+            content = hashlib.blake2b(np.ascontiguousarray(pixels[row]).data, digest_size=16).digest()
             groups.setdefault(content, {}).setdefault(name, []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 

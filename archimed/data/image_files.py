@@ -135,9 +135,10 @@ class _Stack:
                 "Save them alike."
             )
         if image.shape[1:] != (height, width):
+            side = max(8, min(self.sides))
             return (
                 f"All images must have the same size; {self.first} is {height}x{width} and {where} is "
-                f"{image.shape[1]}x{image.shape[2]} pixels. Resize them with --set data.image_size={min(self.sides)}."
+                f"{image.shape[1]}x{image.shape[2]} pixels. Resize them with --set data.image_size={side}."
             )
         return None
 

@@ -1,6 +1,7 @@
 """The published MedMNIST sets by name: downloaded once, checked, kept in the user's cache folder."""
 
 import hashlib
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -21,7 +22,7 @@ def medmnist_file(flag: str, size: int) -> Path:
     md5 = MEDMNIST[flag].md5[size]
     path = cache_folder() / "medmnist" / name
     if not path.is_file():
-        _download(f"{ZENODO}/{name}?download=1", path, md5)
+        _download(ZENODO.format(name=name), path, md5)
     elif _md5(path) != md5:
         raise DataError(f"A cached file must have its published md5 {md5}; {path} has not. Delete it and try again.")
     return path
@@ -40,7 +41,7 @@ def _download(url: str, path: Path, md5: str) -> None:
         if _md5(part) != md5:
             raise DataError(f"A download must have its published md5 {md5}; {url} gave other bytes. Try again later.")
         part.replace(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise DataError(
             f"{path.name} is not in the cache and could not be downloaded from {url} ({reason}). "

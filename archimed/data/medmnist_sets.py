@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from archimed.task import TaskKind
 
-ZENODO = "https://zenodo.org/records/10519652/files"
+ZENODO = "https://zenodo.org/records/10519652/files/{name}?download=1"
 SMALLEST = 28  # pixels; files of this size have no size in their name
 
 

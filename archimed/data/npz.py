@@ -4,8 +4,8 @@ Images are [case, *space] (grey) or [case, *space, channel] with one to four cha
 class numbers, [case, label] zeros and ones. A file named like a published set takes its class names.
 """
 
+import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from archimed.data.dataset import SPLIT_NAMES, Case, Dataset
+from archimed.data.decoding import DECODER_ERRORS
 from archimed.data.medmnist_sets import MEDMNIST, published
 from archimed.data.problems import Problems
 from archimed.errors import DataError
@@ -58,15 +59,16 @@ class _Arrays:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("a single array")
+            with loaded as archive:
                 self.found: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except (*DECODER_ERRORS, zipfile.BadZipFile, tokenize.TokenError) as error:
             raise DataError(
                 f"A .npz file must be a complete archive of plain arrays; {path} is not "
                 f"({type(error).__name__}: {_one_line(error)}). Fetch it again."
             ) from error
-        except AttributeError as error:  # numpy gives a bare array for a .npy file of another name
-            raise DataError(f"{path} holds a single array, not a .npz archive. Save it with numpy.savez.") from error
         for split in SPLIT_NAMES:
             if split == "train" or self.has(split):
                 self._check(split)

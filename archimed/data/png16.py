@@ -59,10 +59,10 @@ def _unfilter(
     if kind == 0:
         return line
     if kind == 1:
-        summed: np.ndarray = np.add.accumulate(line.reshape(-1, pixel), axis=0, dtype=np.uint8)
-        return summed.reshape(-1)
+        summed = np.add.accumulate(line.reshape(-1, pixel), axis=0, dtype=np.uint8)
+        return np.asarray(summed.reshape(-1))
     if kind == 2:
-        return line + above
+        return np.asarray(line + above)
     if kind not in (3, 4):
         raise ValueError(f"unknown PNG filter {kind}")
     values, upper = line.tolist(), above.tolist()

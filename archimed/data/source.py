@@ -64,7 +64,7 @@ def _read(source: str, settings: DataSettings, seed: int, problems: Problems) ->
         name, _, options = source.removeprefix("phantom:").partition("?")
         if name not in PHANTOMS:
             raise _unknown(source)
-        return PHANTOMS[name](parse_options(options, settings.image_size), seed)
+        return _converted(PHANTOMS[name](parse_options(options, settings.image_size), seed), settings)
     if path.suffix.lower() == ".csv" and path.is_file():
         return read_csv(path, settings, problems)
     if path.is_dir():

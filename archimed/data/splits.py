@@ -198,7 +198,7 @@ class _Dealer:
 def _merge_rare(strata: Rows, count: int) -> Rows:
     """Strata with all those of fewer members than parts as one, since a splitter refuses if every one is rarer."""
     sizes = np.unique(strata, return_counts=True)[1]
-    return strata if sizes.max() >= count else np.zeros(len(strata), int)
+    return strata if int(sizes.max()) >= count else np.zeros(len(strata), int)
 
 
 def _strata(target: np.ndarray) -> Rows:
@@ -208,7 +208,8 @@ def _strata(target: np.ndarray) -> Rows:
     positives = target == 1
     rarest_first = np.argsort(positives.sum(0), kind="stable")
     ranked = positives[:, rarest_first]
-    return np.where(ranked.any(1), rarest_first[ranked.argmax(1)], target.shape[1]).astype(int)
+    rarest: Rows = np.where(ranked.any(1), rarest_first[ranked.argmax(1)], target.shape[1]).astype(int)
+    return rarest
 
 
 def check_folds(dataset: Dataset, problems: Problems) -> None:

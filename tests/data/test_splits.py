@@ -1,0 +1,148 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from archimed.data.dataset import SPLIT_NAMES, Dataset, Fold
+from archimed.data.problems import Problems
+from archimed.data.settings import DataSettings
+from archimed.data.splits import check_folds, make_folds
+from archimed.errors import DataError
+
+Make = Callable[..., Dataset]
+
+
+def divide(dataset: Dataset, settings: DataSettings | None = None, seed: int = 0) -> tuple[Fold, ...]:
+    import dataclasses
+
+    folds = make_folds(dataset, settings or DataSettings(), seed, Problems(strict=True))
+    check_folds(dataclasses.replace(dataset, folds=folds), Problems(strict=True))
+    return folds
+
+
+def patients_of(dataset: Dataset, ids: tuple[str, ...]) -> set[str]:
+    return {dataset.cases[row].patient for row in dataset.rows(ids)}
+
+
+@pytest.fixture
+def grouped(make_dataset: Make) -> Dataset:
+    """300 cases of about 100 patients, classes of 70, 20 and 10 %."""
+    rng = np.random.default_rng(3)
+    patients = np.sort(rng.integers(0, 100, 300))
+    of_patient = rng.choice(3, 100, p=[0.7, 0.2, 0.1])
+    return make_dataset(of_patient[patients], [f"p{number}" for number in patients])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_single_split_is_a_stratified_partition_by_patient(grouped: Dataset, seed: int) -> None:
+    (fold,) = divide(grouped, seed=seed)
+    parts = [fold.split(name) for name in SPLIT_NAMES]
+    assert sorted(sum(parts, ())) == sorted(case.id for case in grouped.cases)
+    groups = [patients_of(grouped, part) for part in parts]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    target = grouped.target.numpy()
+    overall = np.bincount(target, minlength=3) / len(target)
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert abs(len(part) / 300 - share) < 0.05
+        mix = np.bincount(target[grouped.rows(part)], minlength=3) / len(part)
+        assert np.abs(mix - overall).max() < 0.1
+
+
+def test_split_depends_on_the_seed_and_on_nothing_else(grouped: Dataset) -> None:
+    assert divide(grouped, seed=1) == divide(grouped, seed=1)
+    assert divide(grouped, seed=1) != divide(grouped, seed=2)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_every_case_is_tested_once_in_folds(grouped: Dataset, count: int) -> None:
+    folds = divide(grouped, DataSettings(folds=count))
+    assert len(folds) == count
+    assert sorted(sum((fold.test for fold in folds), ())) == sorted(case.id for case in grouped.cases)
+    for fold in folds:
+        assert len({*fold.train, *fold.validation, *fold.test}) == 300
+        assert not patients_of(grouped, fold.train) & patients_of(grouped, fold.validation)
+
+
+def test_official_split_is_kept(make_dataset: Make) -> None:
+    splits = ["train", "train", "validation", "test", "validation", "test"]
+    (fold,) = divide(make_dataset([0, 1, 0, 1, 1, 0], splits=splits))
+    assert fold == Fold(("c0000", "c0001"), ("c0002", "c0004"), ("c0003", "c0005"))
+
+
+def test_folds_leave_the_official_test_split_alone(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1] * 20, splits=["train"] * 20 + ["validation"] * 10 + ["test"] * 10)
+    folds = divide(dataset, DataSettings(folds=3))
+    assert {fold.test for fold in folds} == {tuple(f"c{row:04d}" for row in range(30, 40))}
+    assert sorted(sum((fold.validation for fold in folds), ())) == [f"c{row:04d}" for row in range(30)]
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_missing_official_part_is_taken_from_train_and_said(make_dataset: Make, missing: str) -> None:
+    present = "test" if missing == "validation" else "validation"
+    dataset = make_dataset([0, 1] * 20, splits=["train"] * 30 + [present] * 10)
+    problems = Problems(strict=True)
+    (fold,) = make_folds(dataset, DataSettings(), 0, problems)
+    assert set(fold.split(present)) == {f"c{row:04d}" for row in range(30, 40)}  # type: ignore[arg-type]
+    assert len(fold.split(missing)) == pytest.approx(8, abs=3)  # type: ignore[arg-type]
+    assert missing in problems.cautions[0]
+
+
+def test_fold_column_names_the_test_folds(make_dataset: Make) -> None:
+    dataset = make_dataset([0, 1] * 15, folds=[str(row // 2 % 3) for row in range(30)])
+    folds = divide(dataset)
+    assert [len(fold.test) for fold in folds] == [10, 10, 10]
+    assert folds[1].test[0] == "c0002"
+    assert len(divide(dataset, DataSettings(folds=1))) == 1
+    with pytest.raises(DataError, match=r"names 3 and data\.folds is 4"):
+        divide(dataset, DataSettings(folds=4))
+
+
+def test_multi_label_is_divided_by_the_rarest_label(make_dataset: Make) -> None:
+    target = np.zeros((100, 3))
+    target[:50, 0] = 1
+    target[:10, 2] = 1
+    target[0, 1] = np.nan
+    folds = divide(make_dataset(target), DataSettings(folds=5))
+    dataset = make_dataset(target)
+    assert [int(dataset.target[dataset.rows(fold.test), 2].sum()) for fold in folds] == [2] * 5
+
+
+def test_patient_in_two_splits_is_refused_without_naming_the_patient(make_dataset: Make) -> None:
+    splits = ["train", "train", "validation", "validation", "test", "test"]
+    dataset = make_dataset([0, 1, 0, 1, 0, 1], ["a", "b", "c", "d", "b", "f"], splits)
+    with pytest.raises(DataError, match=r"row 1 \(train\) and row 4 \(test\) are of the same patient") as error:
+        divide(dataset)
+    assert "'b'" not in str(error.value)
+
+
+def test_class_with_too_few_patients_is_named(make_dataset: Make) -> None:
+    with pytest.raises(DataError, match="class 'k1' has 2"):
+        divide(make_dataset([0] * 20 + [1] * 4, [f"p{row}" for row in range(20)] + ["a", "a", "b", "b"]))
+    with pytest.raises(DataError, match="at least 5 patients of each class; class 'k1' has 4"):
+        divide(make_dataset([0] * 20 + [1] * 4), DataSettings(folds=5))
+
+
+def test_class_absent_from_official_train_is_an_error_from_test_a_caution(make_dataset: Make) -> None:
+    import dataclasses
+
+    splits = ["train", "train", "validation", "validation", "test", "test"]
+    with pytest.raises(DataError, match="Class 'k1' does not occur in train"):
+        divide(make_dataset([0, 0, 0, 1, 0, 1], splits=splits))
+    dataset = make_dataset([0, 1, 0, 1, 0, 0], splits=splits)
+    problems = Problems(strict=True)
+    check_folds(dataclasses.replace(dataset, folds=make_folds(dataset, DataSettings(), 0, problems)), problems)
+    assert problems.cautions == ("Class 'k1' does not occur in test. Its results there are undefined.",)
+
+
+def test_split_named_for_some_cases_only_is_refused(make_dataset: Make) -> None:
+    with pytest.raises(DataError, match="row 2 has none"):
+        divide(make_dataset([0, 1, 0, 1], splits=["train", "train", None, "test"]))
+    with pytest.raises(DataError, match="needs training cases"):
+        divide(make_dataset([0, 1, 0, 1], splits=["test"] * 4))
+
+
+def test_rare_class_reaches_every_split_if_it_can(make_dataset: Make) -> None:
+    for seed in range(10):
+        dataset = make_dataset([0] * 40 + [1] * 3)
+        (fold,) = divide(dataset, seed=seed)
+        assert [int(dataset.target[dataset.rows(fold.split(name))].sum()) for name in SPLIT_NAMES] == [1, 1, 1]
