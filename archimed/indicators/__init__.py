@@ -61,7 +61,7 @@ def find_indicator(name: str) -> Indicator:
         SettingsError: there is none; the message names the nearest one.
     """
     if name not in INDICATORS:
-        near = difflib.get_close_matches(name, INDICATORS, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(name.lower(), INDICATORS, n=1, cutoff=0.0)
         raise SettingsError(f"An indicator is one of {', '.join(INDICATORS)}; got {name!r}. Did you mean {near[0]!r}?")
     return INDICATORS[name]
 

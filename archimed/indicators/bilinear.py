@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from archimed.indicators.calls import TRANSPOSED, LayerCall
+from archimed.indicators.calls import TRANSPOSED, LayerCall, per_channel
 
 Purpose = Literal["input", "loss", "curvature"]
 
@@ -60,15 +60,12 @@ class Layer:
             return gradient.reshape(-1, gradient.shape[-1]).T @ images.reshape(-1, images.shape[-1])
         return self._transposes(gradient, images, weight, 1)
 
-    def per_channel(self, bias: Tensor, output: Tensor) -> Tensor:
-        """A bias in the form in which it adds to the output."""
-        axis = self.channel_axis % output.dim()
-        return bias.detach().reshape(-1, *(1,) * (output.dim() - 1 - axis))
-
     def note(self, gradient: Tensor, output: Tensor, bias: Tensor | None) -> None:
         """Enter the sum over output * gradient into the ledger, in the form that its purpose asks for."""
         if self.ledger.purpose == "curvature":
-            self.ledger.by_scale += _dot(gradient, output if bias is None else output - self.per_channel(bias, output))
+            self.ledger.by_scale += _dot(
+                gradient, output if bias is None else output - per_channel(bias, output, self.channel_axis)
+            )
             return
         axis = self.channel_axis % output.dim()
         pixels = [k for k in range(1, output.dim()) if k != axis]
@@ -88,11 +85,15 @@ def layer_output(call: LayerCall, weight: Tensor, number: int, ledger: Ledger) -
     return output
 
 
+_ORDER = ("stride", "padding", "dilation", "groups")
+_TRANSPOSED_ORDER = ("stride", "padding", "output_padding", "groups", "dilation")
+
+
 def _geometry(call: LayerCall) -> tuple[Tensor, tuple[Any, ...]]:
     """The images, padded if the padding is named, and the arguments of a convolution in ATen's order."""
     transposed = call.function in TRANSPOSED
-    names = ("stride", "padding", "output_padding", "groups", "dilation")
-    given = {**dict(zip(names if transposed else _PLAIN, call.positional, strict=False)), **call.named}
+    order = _TRANSPOSED_ORDER if transposed else _ORDER
+    given = {**dict(zip(order, call.positional, strict=False)), **call.named}
     axes = call.weight.dim() - 2
 
     def per_axis(name: str, default: int) -> list[int]:
@@ -110,9 +111,6 @@ def _geometry(call: LayerCall) -> tuple[Tensor, tuple[Any, ...]]:
     return images, (per_axis("stride", 1), padding, dilation, transposed, output_padding, given.get("groups", 1))
 
 
-_PLAIN = ("stride", "padding", "dilation", "groups")
-
-
 class _Apply(torch.autograd.Function):
     """Output of a layer, bias added; differentiable by images and weights."""
 
@@ -120,7 +118,7 @@ class _Apply(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
         output = layer.output(images, weight)
         if bias is not None:
-            output += layer.per_channel(bias, output)
+            output += per_channel(bias, output, layer.channel_axis)
         ctx.save_for_backward(images, weight, bias)
         ctx.layer, ctx.output, ctx.version = layer, output.detach(), output._version
         return output
@@ -147,7 +145,7 @@ class _Apply(torch.autograd.Function):
         if ctx.output._version == ctx.version:
             return ctx.output  # type: ignore[no-any-return]
         output: Tensor = ctx.layer.output(images.detach(), weight.detach())
-        return output if bias is None else output + ctx.layer.per_channel(bias, output)
+        return output if bias is None else output + per_channel(bias, output, ctx.layer.channel_axis)
 
 
 class _ToImages(torch.autograd.Function):

@@ -131,12 +131,12 @@ class LayerCall:
         """The axis of the output channels: the second of a convolution, the last of a linear layer."""
         return -1 if self.function is functional.linear else 1
 
-    def per_channel(self, values: Tensor, output: Tensor) -> Tensor:
-        """One value per output channel, in the form in which it adds to the output."""
-        axis = self.channel_axis % output.dim()
-        return values.reshape(-1, *(1,) * (output.dim() - 1 - axis))
-
     def macs(self, output: Tensor) -> int:
         """Multiply-accumulates: each output (transposed: each input) element meets one filter."""
         elements = self.images if self.function in TRANSPOSED else output
         return elements.numel() * self.weight.numel() // self.weight.shape[0]
+
+
+def per_channel(values: Tensor, output: Tensor, channel_axis: int) -> Tensor:
+    """One value per output channel, in the form in which it adds to the output."""
+    return values.reshape(-1, *(1,) * (output.dim() - 1 - channel_axis % output.dim()))

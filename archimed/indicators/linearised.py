@@ -9,8 +9,10 @@ Layers compute in the precision of the weights on inputs scaled to a maximum of 
 values still outgrow float64, tensors carry a power of two beside their values.
 """
 
+import functools
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from archimed.indicators.calls import DROPOUTS, LAYERS, NORMALISATIONS, Call, LayerCall, first_argument
+from archimed.indicators.calls import (
+    DROPOUTS,
+    LAYERS,
+    MATRIX_PRODUCTS,
+    NORMALISATIONS,
+    Call,
+    LayerCall,
+    first_argument,
+    per_channel,
+)
 from archimed.indicators.isolation import call_on_copied_buffers, channels_last
 
 LARGE = 2.0**400  # above this, values are scaled down and carry an exponent
@@ -75,18 +86,27 @@ def linearised_flow(network: nn.Module, images: Tensor) -> Flow:
     """The flow through a network in evaluation mode, for one image of the shape of these."""
     ones = channels_last(images.new_ones((1, *images.shape[1:]), dtype=torch.float64))
     parameters = _absolute_parameters(network)
+    _load_forward_mode()
     try:
-        with torch.no_grad(), forward_ad.dual_level(), _Linearised() as forward:
-            logits = call_on_copied_buffers(network, ones, parameters)
-            exponent = forward.exponents.get(logits, 0)
+        with torch.no_grad(), forward_ad.dual_level():
+            with _Linearised() as forward:
+                logits = call_on_copied_buffers(network, ones, parameters)
             growth = forward_ad.unpack_dual(logits).tangent
-        return Flow(0.0 if growth is None else float(growth.sum()), exponent, forward.macs)
+        return Flow(0.0 if growth is None else float(growth.sum()), forward.exponents.get(logits, 0), forward.macs)
     except NotImplementedError:  # an operation without forward-mode derivative
         factor = ones.new_ones(()).requires_grad_()
         with torch.enable_grad(), _Linearised(factor) as reverse:
             logits = call_on_copied_buffers(network, ones, parameters)
         (total,) = torch.autograd.grad(logits.sum(), factor)
         return Flow(float(total), reverse.exponents.get(logits, 0), reverse.macs)
+
+
+@functools.cache
+def _load_forward_mode() -> None:
+    """Let PyTorch load what its first dual tensor needs, without its warnings about its own compiler."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 def _absolute_parameters(network: nn.Module) -> dict[str, Tensor]:
@@ -116,7 +136,10 @@ class _Linearised(TorchFunctionMode):
             return self._layer(LayerCall.parse(func, args, kwargs))
         if func in NORMALISATIONS or func in DROPOUTS:  # a copy, since what comes next may work in place
             func, args, kwargs = Tensor.clone, (first_argument(args, kwargs),), {}
-        return self._scaled(func, args, kwargs) if len(self.exponents) else func(*args, **kwargs)
+        output = self._scaled(func, args, kwargs) if len(self.exponents) else func(*args, **kwargs)
+        if func in MATRIX_PRODUCTS:
+            self.macs += output.numel() * first_argument(args, kwargs).shape[-1]
+        return output
 
     def _layer(self, call: LayerCall) -> Tensor:
         parts = [part for part in forward_ad.unpack_dual(call.images) if part is not None]
@@ -129,7 +152,8 @@ class _Linearised(TorchFunctionMode):
         self.macs += call.macs(value)
         flow = value if self.factor is None else value * self.factor
         if call.bias is not None:
-            flow = flow + call.per_channel(call.bias.detach().abs().double() * 2.0**-exponent, value)
+            bias = call.bias.detach().abs().double() * 2.0**-exponent
+            flow = flow + per_channel(bias, value, call.channel_axis)
         if self.factor is None:
             flow = forward_ad.make_dual(flow, sum(growth, value))
         if exponent:

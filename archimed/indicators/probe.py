@@ -82,7 +82,9 @@ class Probe:
         forward = self.__dict__.get("_loss_pass") or self._input_pass
         if forward.ledger is not None:
             forward.ledger.purpose = "input"
-        (gradient,) = torch.autograd.grad(forward.logits.sum(), forward.images, retain_graph=True)
+        with torch.enable_grad():
+            total = forward.logits.sum()
+        (gradient,) = torch.autograd.grad(total, forward.images, retain_graph=True, materialize_grads=True)
         return gradient
 
     @cached_property
@@ -100,7 +102,9 @@ class Probe:
         gradients = self._differentiate(create_graph=True)
         fixed = [gradient.detach() for gradient in gradients.by_weight]
         self.__dict__["loss_gradients"] = LossGradients(gradients.weights, fixed, gradients.by_channel)
-        product = sum(((g * h).sum() for g, h in zip(fixed, gradients.by_weight, strict=True)), torch.zeros(()))
+        with torch.enable_grad():
+            terms = [(g * h).sum() for g, h in zip(fixed, gradients.by_weight, strict=True)]
+            product = sum(terms, torch.zeros(()))
         if not product.requires_grad:  # the gradient does not depend on the weights
             return 0.0
         ledger = self._ledger_for("curvature")

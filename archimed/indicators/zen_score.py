@@ -33,10 +33,10 @@ class ZenScore:
     """The Zen score (Lin et al., 2021, Algorithm 1), as an indicator with settings.
 
     log E sum |f(x) - f(x + e * noise)| plus, for every batch normalisation, the log of the root of the mean batch
-    variance of its input, which makes up for what the normalisation divides away. Weights are drawn from N(0, 1) by the probe's
-    seed, biases are zero, normalisation scales one and shifts zero; x is Gaussian noise of the images' shape. f is
-    what the global pooling at the end reads (else the last linear layer, else the output). Batch variances are those
-    of the pass on x itself; the released code reads running averages, which drift.
+    variance of its input, which makes up for what the normalisation divides away. Weights are drawn from N(0, 1) by
+    the probe's seed, biases are zero, normalisation scales one and shifts zero; x is Gaussian noise of the images'
+    shape. f is what the global pooling at the end reads (else the last linear layer, else the output). Batch variances
+    are those of the pass on x itself; the released code reads running averages, which drift.
 
     The paper removes residual links. A plain module does not say which of its sums are residual, so the network is
     taken as it is: a space with residual links builds its network without them for this indicator.
