@@ -247,7 +247,7 @@ def test_an_evaluator_that_gives_too_little_is_our_fault() -> None:
 
 
 def test_select_best_by_capability_and_by_one_measurement() -> None:
-    pool = [Candidate((n,), 0, {"a": a, "b": b}) for n, (a, b) in enumerate([(0, 30), (5, 10), (10, 15)])]
+    pool = [Candidate((n,), 0, {"a": a, "b": b}) for n, (a, b) in enumerate([(0.0, 30.0), (5.0, 10.0), (10.0, 15.0)])]
     broken = Candidate((9,), 0, {"a": float("nan")}, dropped="a is nan")
     assert select_best([*pool, broken], lambda some: capability(some, ("a", "b"))) is pool[2]
     assert select_best([broken, *pool], lambda some: column(some, "b")) is pool[0]

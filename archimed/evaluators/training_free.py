@@ -10,7 +10,7 @@ from archimed.batch import Batch
 from archimed.candidate import Measurements
 from archimed.genotype import Genotype
 from archimed.indicators import INDICATORS, Indicator, measure_indicators
-from archimed.seeding import torch_seed
+from archimed.seeding import derive_seed, torch_seed
 from archimed.spaces import SearchSpace, canonical
 from archimed.task import ImagingTask
 
@@ -61,8 +61,7 @@ class TrainingFree:
         measured = {**self.indicators, **{name: INDICATORS[name] for name in ALWAYS}}
         with torch_seed(self.seed, "candidate", genotype):
             network = self.space.build(genotype, self.task).to(self.batch.images.device)
-        with torch_seed(self.seed, "indicators", genotype):
-            return measure_indicators(network, self.batch, measured)
+            return measure_indicators(network, self.batch, measured, derive_seed(self.seed, "indicators", genotype))
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """What every search strategy promises, as a check that anyone can run on their own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def check_strategy(
             _check_survivors(one.survivors, told, population_size)
 
 
-def _check_genotypes(asked: Sequence[Genotype], choices: Sequence[Choice]) -> None:
+def _check_genotypes(asked: Sequence[Any], choices: Sequence[Choice]) -> None:
     for genotype in asked:
         _require(
             type(genotype) is tuple and all(type(gene) is int for gene in genotype),
