@@ -51,6 +51,10 @@ def run_again(out: Path, stages: tuple[str, ...], observer: Observer, fresh: boo
     """Complete stages of an existing run; `fresh` first discards what they and later stages left."""
     run = RunDirectory(out)
     experiment = experiment_from_document(run.read_experiment())
+    if stages == ("report",):
+        with run.locked():
+            report(run, observer)
+        return run
     bench = open_bench(run, experiment, observer)
     with run.locked():
         if fresh:
@@ -142,8 +146,13 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
             evaluate(bench)
             summarise(bench, time.monotonic() - started)
         else:
-            bench.observer.stage("report")
-            write_report(bench.run.path)
+            report(bench.run, bench.observer)
+
+
+def report(run: RunDirectory, observer: Observer) -> None:
+    """Write report.html from the files of the run alone."""
+    observer.stage("report")
+    write_report(run.path)
 
 
 def apply_plan(bench: Workbench, budget: Budget) -> None:

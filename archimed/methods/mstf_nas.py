@@ -61,7 +61,8 @@ class MstfNas:
             "search.population_size": 10,
             "search.offspring_size": 10,
             "search.generations": 4,
-            "training.epochs": 12,
+            "training.epochs": 6,
+            "training.batch_size": 32,
         },
         "paper": {"search.indicators": ["naswot", "synflow"], "training.early_stop_patience": None},
     }

@@ -54,7 +54,7 @@ class RandomSearch:
 
     name: ClassVar[str] = "random-search"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"space.width": 32, "search.candidates": 50, "training.epochs": 12},
+        "quick": {"space.width": 32, "search.candidates": 50, "training.epochs": 6, "training.batch_size": 32},
         "paper": {
             "search.candidates": PAPER_CANDIDATES,
             "search.indicators": ["naswot", "synflow"],

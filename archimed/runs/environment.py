@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
@@ -14,6 +15,7 @@ def describe_environment() -> dict[str, Any]:
     import torch
 
     return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": processor_name(),
