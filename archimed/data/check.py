@@ -54,14 +54,15 @@ def check_dataset(source: str, settings: DataSettings, seed: int) -> DataCheck:
     except DataError as error:
         problems.add(Problem(str(error), fatal=True))
         return DataCheck(source, (), tuple(problems.found))
-    _report_duplicates(dataset, problems)
+    duplicates = duplicates_across_splits(dataset)
+    _report_duplicates(dataset, duplicates, problems)
     for note in dataset.notes:
         problems.caution(note)
-    return DataCheck(source, _table(dataset), tuple(problems.found))
+    return DataCheck(source, _table(dataset, len(duplicates)), tuple(problems.found))
 
 
-def _report_duplicates(dataset: Dataset, problems: Problems) -> None:
-    for group in duplicates_across_splits(dataset):
+def _report_duplicates(dataset: Dataset, duplicates: list[dict[str, list[int]]], problems: Problems) -> None:
+    for group in duplicates:
         firsts = [(name, dataset.cases[rows[0]]) for name, rows in group.items()]
         places = [f"{case.origin or case.id} ({name})" for name, case in firsts]
         problems.caution(
@@ -69,7 +70,7 @@ def _report_duplicates(dataset: Dataset, problems: Problems) -> None:
         )
 
 
-def _table(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+def _table(dataset: Dataset, duplicates: int) -> tuple[tuple[str, str], ...]:
     low, high = intensity_range(dataset.images)
     patients = len({case.patient for case in dataset.cases})
     cases = {name: len(fold.split(name)) for fold in dataset.folds[:1] for name in SPLIT_NAMES}
@@ -87,5 +88,5 @@ def _table(dataset: Dataset) -> tuple[tuple[str, str], ...]:
         ("intensity", ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))),
         ("unknown labels", str(unknown_labels(dataset))),
         ("lesion area", f"known for {sizes}"),
-        ("same image in several splits", str(len(duplicates_across_splits(dataset)))),
+        ("same image in several splits", str(duplicates)),
     )

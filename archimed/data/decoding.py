@@ -1,7 +1,11 @@
 """One image file to an array: PNG, JPEG, TIFF, BMP; 8 and 16 bit or floating point; grey and RGB."""
 
+import logging
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +115,7 @@ def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Decoded:
 def _decode_tiff(path: Path) -> Decoded:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with _complaints_as_errors("tifffile"), tifffile.TiffFile(path) as file:
         if len(file.pages) != 1:
             raise ValueError(f"it holds {len(file.pages)} pictures; save one per file")
         page = file.pages[0].aspage()
@@ -123,6 +127,32 @@ def _decode_tiff(path: Path) -> Decoded:
                 raise ValueError(f"{error}; save it uncompressed or with deflate") from error
             return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
         return _plain(_upright(_colours(pixels, page), page))
+
+
+class _Complaints(logging.Handler):
+    """The errors that this thread logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.owner = threading.get_ident()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.owner:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _complaints_as_errors(library: str) -> Iterator[None]:
+    """ValueError where a library logs an error and goes on, since it then guesses at the pixels."""
+    logger, complaints = logging.getLogger(library), _Complaints()
+    logger.addHandler(complaints)
+    try:
+        yield
+    finally:
+        logger.removeHandler(complaints)
+    if complaints.messages:
+        raise ValueError(complaints.messages[0])
 
 
 def _colours(pixels: np.ndarray, page: "TiffPage") -> np.ndarray:

@@ -37,7 +37,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         },
         "cases": len(dataset.cases),
         "patients": len(patients) if dataset.patients_known else None,
-        "patient_hashes": _hashes(patients) if dataset.patients_known else None,
+        "patient_hashes": _hashes(patients) if dataset.patients_known and dataset.source_kind != "phantom" else None,
         "folds": len(dataset.folds),
         "counts": class_counts(dataset),
         "images": {"shape": list(dataset.images.shape[1:]), "type": str(dataset.images.dtype).removeprefix("torch.")},

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -44,9 +44,12 @@ def lesions2d(options: PhantomOptions, seed: int) -> Dataset:
     lesion = torch.randperm(int(patients[-1]) + 1, generator=generator)[patients] % 2
     area = torch.exp(_uniform(options.cases, math.log(SMALLEST_AREA), math.log(LARGEST_AREA), generator))
     images = torch.empty(options.cases, 1, options.size, options.size, dtype=torch.uint8)
+    grain = torch_generator(seed, "phantom", "lesions2d", "grain")  # apart: so the same scene is drawn at every size
     for start in range(0, options.cases, CHUNK):
         rows = slice(start, min(start + CHUNK, options.cases))
-        images[rows, 0] = _draw(lesion[rows].bool(), area[rows], options.size, generator)
+        scene = _draw(lesion[rows].bool(), area[rows], options.size, generator)
+        scene += 0.025 * torch.randn(scene.shape, generator=grain)
+        images[rows, 0] = (scene.clamp(0, 1) * 255).round().to(torch.uint8)
     cases = tuple(
         Case(
             id=f"lesions2d-{row:05d}",
@@ -72,14 +75,13 @@ def _patients(cases: int, generator: torch.Generator) -> Tensor:
 
 def _draw(
     lesion: Tensor, area: Float[Tensor, " case"], size: int, generator: torch.Generator
-) -> UInt8[Tensor, "case size size"]:
+) -> Float[Tensor, "case size size"]:
+    """The images without grain, 0 to 1 but for a few peaks; no draw depends on the size."""
     count = len(lesion)
     tissue = _tissue(count, size, generator) + _vessels(count, size, generator) + _specks(count, size, generator)
     contrast = _uniform(count, 0.25, 0.45, generator).view(-1, 1, 1)
     brightness = _uniform(count, 0.25, 0.5, generator).view(-1, 1, 1)
-    grain = 0.025 * torch.randn(count, size, size, generator=generator)
-    image = brightness + tissue + contrast * _growth(lesion, area, size, generator) + grain
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return brightness + tissue + contrast * _growth(lesion, area, size, generator)
 
 
 def _tissue(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "case size size"]:

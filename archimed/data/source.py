@@ -91,10 +91,17 @@ def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
 
 
 def _check_target(dataset: Dataset, problems: Problems) -> None:
-    if len(dataset.task.class_names) < 2 and dataset.task.kind != "multi-label":
+    if dataset.target.is_floating_point():
+        if not ((dataset.target == 0).any(0) & (dataset.target == 1).any(0)).any():
+            problems.fatal(
+                f"A multi-label task needs a label that some cases have and others lack; {dataset.name} has none. "
+                "Add cases."
+            )
+        return
+    if len(set(dataset.target.tolist())) < 2:
         problems.fatal(
             f"A classification needs at least two classes; all {len(dataset.cases)} cases of {dataset.name} are "
-            f"{', '.join(dataset.task.class_names) or 'unlabelled'}. Add cases of another class."
+            f"{dataset.task.class_names[int(dataset.target[0])]}. Add cases of another class."
         )
 
 

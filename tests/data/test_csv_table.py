@@ -140,6 +140,11 @@ BAD: list[tuple[str, Spoil, str]] = [
     ("nan label", lambda r: r[4].update(label="nan"), "needs a label; line 6 of cases.csv"),
     ("measured label", lambda r: r[4].update(label="0.37"), "line 6 of cases.csv has '0.37'"),
     ("one class", lambda r: [x.update(label="benign") for x in r], "all 12 cases of cases are benign"),
+    (
+        "all labels 0",
+        lambda r: [(x.pop("label"), x.update(label_a=0)) for x in r],
+        "needs a label that some cases have",
+    ),
     ("all differ", lambda r: [x.update(label=f"t{i}") for i, x in enumerate(r)], "12 different ones in 12 cases"),
     ("split word", lambda r: [x.update(split="dev") for x in r], "line 2 of cases.csv has 'dev'"),
     ("half a split", lambda r: [x.update(split="train" if i else "") for i, x in enumerate(r)], "line 2 of cases.csv"),

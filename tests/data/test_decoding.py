@@ -168,6 +168,16 @@ def test_truncated_file_is_refused_in_one_line(tmp_path: Path, name: str, keep: 
     assert "\n" not in str(error.value)
 
 
+def test_damaged_tiff_tag_is_refused_and_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY16)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[data.index(struct.pack("<HH", 262, 3)) + 2] ^= 255  # the type of the tag that tells black from white
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(DataError, match="invalid data type"):
+        decode(tmp_path / "a.tif", "row 1")
+    assert capfd.readouterr().err == ""
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not an image")
     with pytest.raises(DataError, match="readable"):

@@ -30,6 +30,16 @@ def test_same_seed_same_images_other_seed_other_images() -> None:
     assert not torch.equal(first.images, other.images)
 
 
+def test_the_same_scenes_are_drawn_at_every_size() -> None:
+    small, large = phantom(300, 32), phantom(300, 64)
+    assert small.cases == large.cases
+    shrunk = torch.nn.functional.avg_pool2d(large.images.float(), 2)
+    pairs = torch.stack([small.images.float().flatten(1), shrunk.flatten(1)], 1)
+    agreement = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs])
+    assert agreement.median() > 0.9
+    assert agreement.min() > 0.7
+
+
 @pytest.mark.parametrize("size", [28, 64])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_brightness_and_pixels_by_themselves_say_little(size: int, seed: int) -> None:

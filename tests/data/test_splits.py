@@ -53,6 +53,18 @@ def test_split_depends_on_the_seed_and_on_nothing_else(grouped: Dataset) -> None
     assert divide(grouped, seed=1) != divide(grouped, seed=2)
 
 
+def test_many_patients_are_divided_as_well(make_dataset: Make) -> None:
+    rng = np.random.default_rng(5)
+    patients = rng.integers(0, 3000, 6000)
+    dataset = make_dataset(rng.choice(3, 6000, p=[0.7, 0.25, 0.05]), [f"p{number}" for number in patients])
+    folds = divide(dataset, DataSettings(folds=4))
+    target = dataset.target.numpy()
+    for fold in folds:
+        mix = np.bincount(target[dataset.rows(fold.test)], minlength=3)
+        assert mix / np.bincount(target) == pytest.approx([0.25] * 3, abs=0.04)
+    assert sorted(sum((fold.test for fold in folds), ())) == sorted(case.id for case in dataset.cases)
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_every_case_is_tested_once_in_folds(grouped: Dataset, count: int) -> None:
     folds = divide(grouped, DataSettings(folds=count))
