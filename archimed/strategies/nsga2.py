@@ -59,7 +59,7 @@ class Nsga2:
     def ask(self) -> list[Genotype]:
         """Random genotypes while there are no survivors, then offspring of these; all new to the population."""
         draw, count = (self._offspring, self.offspring_size) if self.survivors else (self._random, self.population_size)
-        elders = [candidate.genotype for candidate in self.survivors]
+        elders = [self.canonical(candidate.genotype) for candidate in self.survivors]
         return draw_unique(draw, count, elders, self.canonical, self.retries)
 
     def tell(self, evaluated: Sequence[Candidate]) -> None:

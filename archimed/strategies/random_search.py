@@ -32,13 +32,13 @@ class RandomSearch:
     batch_size: int = 40
     retries: int = RETRIES
     survivors: list[Candidate] = field(default_factory=list)
-    _asked: list[Genotype] = field(default_factory=list, init=False, repr=False)
+    _asked: set[Genotype] = field(default_factory=set, init=False, repr=False)  # canonical forms
 
     def ask(self) -> list[Genotype]:
         """The next batch of genotypes, none of which was asked for before; none once `count` were."""
         wanted = min(self.batch_size, self.count - len(self._asked))
         batch = draw_unique(self._random, wanted, self._asked, self.canonical, self.retries) if wanted > 0 else []
-        self._asked.extend(batch)
+        self._asked.update(map(self.canonical, batch))
         return batch
 
     def tell(self, evaluated: Sequence[Candidate]) -> None:

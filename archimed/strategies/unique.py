@@ -15,16 +15,16 @@ def draw_unique(
     canonical: Canonical,
     retries: int = RETRIES,
 ) -> list[Genotype]:
-    """Up to `count` genotypes that differ from each other and from those taken.
+    """Up to `count` genotypes that differ, in canonical form, from each other and from those taken.
 
     Args:
         draw: gives about as many genotypes as it is asked for; more than needed are discarded.
         count: genotypes wanted.
-        taken: genotypes, in any form, that must not come again.
+        taken: canonical forms that must not come again.
         canonical: two genotypes are duplicates if this maps them to the same one.
         retries: how often missing ones are drawn again; fewer than `count` come back when these are used up.
     """
-    seen = {canonical(genotype) for genotype in taken}
+    seen = set(taken)
     unique: list[Genotype] = []
     for _ in range(1 + retries):
         for genotype in draw(count - len(unique)):
