@@ -67,9 +67,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
+            record = None
+        if not isinstance(record, dict):
             raise RunError(
                 f"A log is damaged in line {number}: {path}. Remove the lines from there on and resume the run."
-            ) from None
+            )
+        records.append(record)
     return records
