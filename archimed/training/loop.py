@@ -136,7 +136,6 @@ def _run(
     folder.finish(state, len(state.records) < recipe.epochs and failure is None, failure)
     if state.best is None:
         raise TrainingError(failure)
-    state.network.load_state_dict(state.best_weights)
     state.network.eval()
     finished = folder.finished(state.network)
     if finished is None:

@@ -57,6 +57,21 @@ def test_interrupted_after_every_epoch_it_ends_bit_for_bit_the_same(problem: Any
     assert broken.epochs == tuple(lines(problem.folder))
 
 
+def test_the_best_weights_of_an_earlier_epoch_outlive_interruptions(problem: Any) -> None:
+    values = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6}
+    networks = problem.network(), problem.network()
+    epochs = iter(values)
+    problem.train(networks[0], RECIPE, validation_metrics=lambda *_: {"auc": values[next(epochs)]})
+    problem.folder = problem.folder.with_name("broken")
+    for epoch in values:
+        with pytest.raises(Killed):
+            problem.train(
+                problem.network(), RECIPE, on_epoch=kill, validation_metrics=lambda *_, e=epoch: {"auc": values[e]}
+            )
+    assert problem.train(networks[1], RECIPE).best_epoch == 2
+    assert_equal(weights(networks[0]), weights(networks[1]))
+
+
 def lines(folder: Path) -> Iterator[EpochRecord]:
     for line in (folder / "epochs.jsonl").read_text().splitlines():
         yield EpochRecord.from_dict(json.loads(line))
