@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from archimed.indicators.bilinear import Ledger, layer_output
 from archimed.indicators.calls import LAYERS, MATRIX_PRODUCTS, Call, LayerCall, first_argument, rectified_input
@@ -47,6 +48,7 @@ class Recorder(TorchFunctionMode):
         self.macs = 0
         self.layers: list[LayerUse] = []
         self._ledger = ledger
+        self._coded: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> its version, its agreement
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}  # by id of the weight, which is kept alive beside it
 
     @property
@@ -64,7 +66,7 @@ class Recorder(TorchFunctionMode):
             return self._layer(LayerCall.parse(func, args, kwargs))
         rectified = rectified_input(func, args, kwargs)
         if rectified is not None:
-            self._add_codes(rectified.detach())
+            self._add_codes(rectified)
         output = func(*args, **kwargs)
         if func in MATRIX_PRODUCTS:
             self.macs += output.numel() * first_argument(args, kwargs).shape[-1]
@@ -81,14 +83,22 @@ class Recorder(TorchFunctionMode):
         return output
 
     def _add_codes(self, inputs: Tensor) -> None:
-        """Count agreements by one matrix product; of tensors that hold one row per image (others are weights)."""
+        """Count agreements; of tensors that hold one row per image (others are weights), however often rectified."""
         if inputs.dim() < 2 or inputs.shape[0] != self.batch_size:
             return
-        rows = _rows(inputs)
-        codes = torch.gt(rows, 0, out=torch.empty_like(rows, dtype=torch.float32))  # a comparison, then a cast, is slow
-        for part in codes.split(EXACT, dim=1):
-            self.agreement += part @ part.T
-        self.units += codes.shape[1]
+        version, agreement = self._coded.get(inputs, (-1, None))
+        if agreement is None or version != inputs._version:
+            agreement = _agreement(inputs.detach())
+            self._coded[inputs] = (inputs._version, agreement)
+        self.agreement += agreement
+        self.units += inputs[0].numel()
+
+
+def _agreement(inputs: Tensor) -> Float[Tensor, "batch batch"]:
+    """B b' of the codes b = (inputs > 0) by one matrix product."""
+    rows = _rows(inputs)
+    codes = torch.gt(rows, 0, out=torch.empty_like(rows, dtype=torch.float32))  # faster than to compare, then cast
+    return torch.stack([(part @ part.T).double() for part in codes.split(EXACT, dim=1)]).sum(0)
 
 
 def _rows(tensor: Tensor) -> Tensor:
