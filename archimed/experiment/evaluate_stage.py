@@ -5,7 +5,7 @@ from archimed.evaluation.medmnist import medmnist_metrics, write_medmnist_result
 from archimed.evaluation.metrics import metrics
 from archimed.experiment.networks import load_network
 from archimed.experiment.predictions import SplitPredictions, write_predictions
-from archimed.experiment.train_stage import Job, jobs
+from archimed.experiment.train_stage import Job, check_own_network, jobs
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.training.prediction import predict
@@ -14,8 +14,13 @@ SPLITS: tuple[SplitName, ...] = ("validation", "test")
 
 
 def evaluate(bench: Workbench) -> None:
-    """Predict and measure every trained network; what was there before is overwritten, with the same figures."""
-    every = [job for job in jobs(bench) if job.folder.weights.exists()]
+    """Predict and measure every trained network; what was there before is overwritten, with the same figures.
+
+    Raises:
+        RunError: the method's own network is not trained.
+    """
+    every = [job for job in jobs(bench) if job.folder.training.exists() and job.folder.weights.exists()]
+    check_own_network(bench, every, "Evaluation needs the trained networks")
     bench.observer.stage("evaluate")
     for number, job in enumerate(every, start=1):
         evaluate_one(bench, job)

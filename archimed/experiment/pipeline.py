@@ -12,9 +12,10 @@ from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
+from archimed.experiment.preflight import check_before_start
 from archimed.experiment.progress import Observer
 from archimed.experiment.search_stage import search
-from archimed.experiment.settings import Experiment, experiment_from_document
+from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
 from archimed.experiment.summary import summarise
 from archimed.experiment.train_stage import jobs, train_all
 from archimed.experiment.workbench import Workbench, read_data
@@ -67,7 +68,8 @@ def run_again(out: Path, stages: tuple[str, ...], observer: Observer, fresh: boo
 def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) -> Workbench:
     """Read the data and settle how the machine is used: as recorded, or by a short trial."""
     if run.experiment.exists():
-        experiment = experiment_from_document(run.read_experiment())
+        recorded = section("machine", MachineSettings, run.read_experiment()["machine"])
+        experiment = replace(experiment, machine=replace(recorded, workers=experiment.machine.workers))
     observer.stage("read data")
     dataset = read_data(experiment, experiment.method.training.image_size)
     counts = dataset.folds[0]
@@ -85,6 +87,8 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         memory_format=bench.machine.memory_format,
     )
     bench.experiment = replace(experiment, machine=measured)
+    if not run.experiment.exists():
+        check_before_start(bench)
     return bench
 
 

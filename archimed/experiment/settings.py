@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +20,9 @@ from archimed.methods import find_method
 from archimed.methods.protocol import Method
 from archimed.runs.directory import first_line
 from archimed.spaces import space_from_settings, space_settings
+from archimed.userfile import is_user_object
 
+GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
 SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
 
 
@@ -98,7 +101,7 @@ def resolve(
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
     if not document["sources"]:
         raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
-    return experiment_from_document(document, trust_files=True)
+    return experiment_from_document({**document, "method": method_name}, trust_files=True)
 
 
 def read_config(path: Path, method_name: str) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def overlay(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
         section, _, name = key.partition(".")
         target = result.get(section) if name else result
         field = name or section
-        if not isinstance(target, dict) or field not in target or field in SECTIONS:
+        if not isinstance(target, dict) or field not in target or key in (*SECTIONS, *GIVEN):
             raise SettingsError(unknown_setting(key, result))
         target[field] = value.split(",") if isinstance(value, str) and is_list(section, field, result) else value
     return result
@@ -200,7 +203,9 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_list(section: str, field: str, document: Mapping[str, Any]) -> bool:
     """Whether a setting holds several values, so that a text with commas means a list."""
-    return isinstance(document.get(section, {}).get(field), list) or (section, field) == ("search", "objectives")
+    values = document.get(section)
+    known = values.get(field) if isinstance(values, Mapping) else None
+    return isinstance(known, list) or (section, field) == ("search", "objectives")
 
 
 def unknown_setting(key: str, document: Mapping[str, Any]) -> str:
@@ -208,6 +213,7 @@ def unknown_setting(key: str, document: Mapping[str, Any]) -> str:
     known = [
         name
         for section, value in document.items()
+        if section not in GIVEN
         for name in ([f"{section}.{field}" for field in value] if section in SECTIONS else [section])
     ]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -220,11 +226,20 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
 
     Args:
         document: as `Experiment.document` gives it.
-        trust_files: whether a space named `path/file.py:Object` may be imported: only if the user typed it just now.
+        trust_files: whether a method or space named `path/file.py:Object` may be imported: only if the user typed it
+            just now.
 
     Raises:
-        SettingsError: a setting is unknown or cannot hold its value; one line names it.
+        SettingsError: a setting is missing, unknown or cannot hold its value; one line names it.
     """
+    if missing := [name for name in ("method", "sources", "seed", "repeats", *SECTIONS) if name not in document]:
+        raise SettingsError(f"The settings of a run name all of them; {missing[0]!r} is missing. Start the run anew.")
+    for part in (str(document["method"]), str(document["space"].get("name"))):
+        if is_user_object(part) and not trust_files:
+            raise SettingsError(
+                f"A part from a file executes that file, which needs your word; got {part!r}. "
+                "If you trust it, go on with the command that began the run."
+            )
     method_class = find_method(str(document["method"]))
     defaults = method_class()
     fields = dict(document["space"])
@@ -236,13 +251,13 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
     )
     return Experiment(
         method=method,
-        sources=tuple(document["sources"]),
+        sources=source_names(document["sources"]),
         data=section("data", DataSettings, document["data"]),
         evaluation=section("evaluation", EvaluationSettings, document["evaluation"]),
         machine=section("machine", MachineSettings, document["machine"]),
         seed=whole_number("seed", document["seed"], least=0),
         repeats=whole_number("repeats", document["repeats"], least=1),
-        budget_seconds=document.get("budget_seconds"),
+        budget_seconds=time_budget(document.get("budget_seconds")),
     )
 
 
@@ -264,6 +279,23 @@ def whole_number(name: str, value: object, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SettingsError(f"{name} is a whole number of at least {least}; got {value!r}.")
     return value
+
+
+def source_names(value: object) -> tuple[str, ...]:
+    """What `--data` names, one or several."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"sources are what --data names; got {value!r}. Name them with --data DATA.")
+    return tuple(names)
+
+
+def time_budget(value: object) -> float | None:
+    """Seconds, None for as long as it takes."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise SettingsError(f"budget_seconds is a number above 0; got {value!r}. Set it with --budget 10m.")
+    return float(value)
 
 
 def plain(settings: object) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
+from archimed.errors import RunError
 from archimed.evaluation.metrics import metrics
 from archimed.experiment.networks import architecture_document, build_network, network_size
 from archimed.experiment.search_stage import read_selection, wanted_networks, where
@@ -40,9 +41,27 @@ def jobs(bench: Workbench) -> list[Job]:
     ]
 
 
+def check_own_network(bench: Workbench, found: list[Job], rule: str) -> None:
+    """Raise RunError unless there is a job of the method's own network for every fold and seed."""
+    name = bench.experiment.method.name
+    there = [job.repeat for job in found if job.selection.network == name]
+    for repeat in bench.repeats():
+        if repeat not in there:
+            raise RunError(
+                f"{rule}; {bench.run.path} has no {name} for fold {repeat.fold} and seed {repeat.seed} yet. "
+                f"Go on with: archimed resume {bench.run.path}"
+            )
+
+
 def train_all(bench: Workbench) -> None:
-    """Train what is not trained yet; a baseline that cannot be trained is left out, the method's own network never."""
+    """Train what is not trained yet; a baseline that cannot be trained is left out, the method's own network never.
+
+    Raises:
+        RunError: the search is not complete.
+        TrainingError: the method's own network cannot be trained.
+    """
     every = jobs(bench)
+    check_own_network(bench, every, "Training needs the networks that the search chooses")
     for number, job in enumerate(every, start=1):
         if not job.folder.training.exists():
             bench.observer.stage(f"train: {job.selection.network}{where(bench, job.repeat)} ({number} of {len(every)})")

@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,9 +166,12 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; the lock dies with the process, however it ends.
 
+        A folder that is made here and in which no run begins is removed again.
+
         Raises:
             RunError: another process holds it.
         """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+", encoding="utf-8") as file:
             try:
@@ -182,7 +185,19 @@ class RunDirectory:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                if made and not self.experiment.exists():
+                    remove_empty(made)
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, that hold nothing but a lock."""
+    (folders[0] / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds something stays, and with it those around it
+        for folder in folders:
+            folder.rmdir()
 
 
 def without_measured(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""What can be known to be wrong before a run begins: then its folder is not even made, and no search is wasted."""
+
+import numpy as np
+
+from archimed.data.dataset import Dataset
+from archimed.errors import SettingsError
+from archimed.evaluation.metrics import metrics
+from archimed.experiment.workbench import Workbench
+from archimed.genotype import random_genotype
+from archimed.methods.baselines import baseline_names
+from archimed.seeding import numpy_generator, torch_seed
+
+
+def check_before_start(bench: Workbench) -> None:
+    """Check settings that later stages would stop at.
+
+    Raises:
+        SettingsError: a baseline, the checkpoint metric or the initial weights are not there, or the space has no
+            network for the task.
+        DataError: the data cannot be had at the image size of the search.
+    """
+    baseline_names(bench.experiment.evaluation.baselines)
+    for dataset in (bench.search_data, bench.training_data):
+        check_space(bench, dataset)
+    recipe, dataset = bench.experiment.method.training, bench.training_data
+    known = metric_names(dataset)
+    if recipe.checkpoint_metric not in known:
+        raise SettingsError(
+            f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
+            f"{recipe.checkpoint_metric!r}. Set it with --set training.checkpoint_metric=NAME."
+        )
+    if recipe.initial_weights is not None and not recipe.initial_weights.is_file():
+        raise SettingsError(
+            f"training.initial_weights is a .safetensors file; there is none at {recipe.initial_weights}. "
+            "Give the weights.safetensors of a run."
+        )
+
+
+def check_space(bench: Workbench, dataset: Dataset) -> None:
+    """Build one random network; SettingsError if the space has none for this task."""
+    space, seed = bench.experiment.method.space, bench.experiment.seed
+    with torch_seed(seed, "preflight"):
+        space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), dataset.task)
+
+
+def metric_names(dataset: Dataset) -> list[str]:
+    """The metrics that the task has."""
+    validation = dataset.subset(dataset.folds[0].validation).target.numpy()
+    guess = np.full((len(validation), dataset.task.num_outputs), 1 / dataset.task.num_outputs)
+    return list(metrics(dataset.task, validation, guess))
