@@ -64,7 +64,8 @@ class StateFolder:
         """Write the state after an epoch; a crash at any instant leaves this state or the one before it."""
         current, previous = self._checkpoints
         tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
+        if state.best is not state.records[-1]:  # else the best weights are the network's
+            tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
         for index, values in state.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
         text = {
@@ -106,7 +107,7 @@ class StateFolder:
         best_epoch = text["best_epoch"]
         state.network.load_state_dict(_below("network.", tensors))
         _restore_optimizer(state.optimizer, _below("optimizer.", tensors))
-        state.best_weights = _below("best.", tensors)
+        state.best_weights = _below("best.", tensors) or _below("network.", tensors)
         state.records[:] = records
         state.cautions[:] = text["cautions"]
         state.best = None if best_epoch is None else records[best_epoch - 1]

@@ -1,11 +1,13 @@
 """Weights on disk: safetensors files, and starting a network from one."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from archimed.errors import RunError, SettingsError
@@ -13,11 +15,20 @@ from archimed.files import write_through
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors and text to a safetensors file, atomically."""
+    """Write named tensors and text to a safetensors file, atomically.
+
+    Raises:
+        OSError: the disk is full, or another fault of the file system.
+    """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(save(content, metadata))
+        try:
+            save_file(content, temporary, metadata)
+        except SafetensorError as error:  # the library tells the system's error in words only
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+            raise
 
     write_through(path, write)
 

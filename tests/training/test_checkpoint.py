@@ -1,5 +1,9 @@
 import dataclasses
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -184,3 +188,30 @@ def test_a_crash_while_finishing_is_mended(problem: Any, monkeypatch: pytest.Mon
     unbroken_network = problem.network()
     problem.train(unbroken_network, RECIPE)
     assert_equal(weights(unbroken_network), weights(second))
+
+
+LIMITED = """
+import resource
+from pathlib import Path
+import torch
+from archimed.training.weights import save_tensors
+path = Path("weights.safetensors")
+save_tensors(path, {"small": torch.zeros(8)}, {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    save_tensors(path, {"large": torch.zeros(65536)}, {})
+except OSError as error:
+    print(error.errno, error.filename, [file.name for file in Path().iterdir()], path.stat().st_size < 4096)
+"""
+
+
+def test_a_file_system_that_refuses_is_an_os_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.stdout.strip() == f"{errno.EFBIG} weights.safetensors ['weights.safetensors'] True"
