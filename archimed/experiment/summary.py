@@ -169,8 +169,6 @@ def all_cautions(
     """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
     chosen = bench.experiment.method.name
     found = cautions(findings(bench, networks[chosen], comparisons))
-    if len(networks) == 1:
-        found.insert(0, "No baseline was trained, so nothing here says whether the search was worth its time.")
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
     for name, members in by_network.items():
