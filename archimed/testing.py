@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from archimed.batch import target_loss
 from archimed.errors import ArchimedError
 from archimed.genotype import Choice, Genotype, describe, parse, random_genotype
+from archimed.indicators.contract import check_indicator
 from archimed.seeding import numpy_generator, torch_generator, torch_seed
 from archimed.spaces.protocol import SearchSpace, canonical
+from archimed.strategies.contract import check_strategy
 from archimed.task import ImagingTask
+
+__all__ = ["ContractError", "check_indicator", "check_search_space", "check_strategy"]
 
 GENOTYPES = 3  # random genotypes that a space is checked with
 BATCH_SIZE = 2

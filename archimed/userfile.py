@@ -3,38 +3,61 @@
 import hashlib
 import importlib.util
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from archimed.errors import SettingsError
+from archimed.errors import ArchimedError, SettingsError
+
+MARK = ".py:"
 
 
 def is_user_object(name: str) -> bool:
     """Whether a name has the form `path/file.py:object`."""
-    return ".py:" in name
+    return MARK in name
 
 
 def load_object(name: str) -> Any:
-    """Import a file that the user names and return the object in it. This runs the user's own code.
+    """Import the file that the user names and return the object in it. This executes the file.
+
+    A file is imported once; classes keep their identity when they are named again.
 
     Raises:
-        SettingsError: the file or the object does not exist, or the file cannot be imported.
+        SettingsError: the file or the object does not exist, or the file fails when imported.
     """
     file, _, attribute = name.rpartition(":")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise SettingsError(f"A part of your own is named as path/file.py:object; there is no file {file}.")
-    module_name = f"own_part_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise SettingsError(f"A part of your own is a Python file; {file} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # where dataclasses, inspect and pickle look for the module of a class
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        raise SettingsError(f"Your file {file} fails when imported: {type(error).__name__}: {error}") from error
+    module = _imported(Path(file).expanduser())
     if not hasattr(module, attribute):
-        raise SettingsError(f"Your file {file} has no object {attribute!r}.")
+        known = [key for key in vars(module) if not key.startswith("_")]
+        near = get_close_matches(attribute, known, n=1, cutoff=0.4)
+        raise SettingsError(
+            f"A part of your own is named path/file.py:object; {file} has no {attribute!r}. "
+            + (f"Did you mean {near[0]!r}?" if near else "Name an object of that file.")
+        )
     return getattr(module, attribute)
+
+
+def _imported(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SettingsError(f"A part of your own is named path/file.py:object; there is no file {path}.")
+    name = f"archimed_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, path.resolve())
+    if specification is None or specification.loader is None:
+        raise SettingsError(f"A part of your own is in a Python file; {path} is not one. End its name in .py.")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where dataclasses and pickle look for the module of a class
+    try:
+        specification.loader.exec_module(module)
+    except ArchimedError:
+        del sys.modules[name]
+        raise
+    except Exception as error:  # whatever the user's file raises is the user's to mend
+        del sys.modules[name]
+        raise SettingsError(
+            f"A file of your own must import; {path} raised {type(error).__name__}: "
+            f"{' '.join(str(error).split())}. Mend it first."
+        ) from error
+    return module

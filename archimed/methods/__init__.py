@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from archimed.errors import SettingsError
+from archimed.userfile import is_user_object, load_object
 
 if TYPE_CHECKING:
     from archimed.methods.protocol import Method
@@ -37,9 +38,7 @@ def find_method(name: str) -> "type[Method]":
     Raises:
         SettingsError: there is none of that name; the nearest is suggested.
     """
-    if name.endswith(".py") or ".py:" in name:
-        from archimed.userfile import load_object
-
+    if is_user_object(name):
         return load_object(name)  # type: ignore[no-any-return]
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)

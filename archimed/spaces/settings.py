@@ -1,28 +1,22 @@
 """Search spaces as settings: from a name and fields to a space, and back."""
 
 import dataclasses
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
-from types import ModuleType
 
 from pydantic import ValidationError
 
 from archimed.errors import SettingsError
 from archimed.spaces.protocol import SearchSpace
-
-FILE_MARK = ".py:"
+from archimed.userfile import is_user_object, load_object
 
 
 def space_from_settings(
     known: Mapping[str, type], name: str, fields: Mapping[str, object], trust_files: bool
 ) -> SearchSpace:
     """See `archimed.spaces.space_from_settings`."""
-    if FILE_MARK in name:
+    if is_user_object(name):
         found = _from_file(name, trust_files)
     elif (key := name.replace("-", "_")) in known:
         found = known[key]
@@ -78,42 +72,13 @@ def _replaced(space: object, fields: Mapping[str, object]) -> object:
 
 def _from_file(name: str, trust_files: bool) -> object:
     """The object that `path/file.py:Object` names; importing it executes the file."""
-    path_text, _, attribute = name.rpartition(":")
-    path = Path(path_text).expanduser()
     if not trust_files:
         raise SettingsError(
             f"A search space from a file executes that file, which needs your word; got {name!r}. "
-            f"If you trust {path_text}, name the space yourself with --set space.name={name}."
+            f"If you trust it, name the space yourself with --set space.name={name}."
         )
-    module = _imported(path)
-    if not hasattr(module, attribute):
-        raise SettingsError(
-            f"A search space in a file is named path/file.py:Object; {path} has no {attribute!r}. "
-            f"{_nearest(attribute, [key for key in vars(module) if not key.startswith('_')])}"
-        )
-    found: object = getattr(module, attribute)
+    found: object = load_object(name)
     return found
-
-
-def _imported(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SettingsError(f"A search space of your own is path/file.py:Object; there is no file {path}.")
-    name = f"own_space_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    specification = importlib.util.spec_from_file_location(name, path.resolve())
-    if specification is None or specification.loader is None:
-        raise SettingsError(f"A search space of your own is in a Python file; {path} is not one. End its name in .py.")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # where dataclasses and inspect look for the module of a class
-    try:
-        specification.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises is the user's to mend
-        del sys.modules[name]
-        raise SettingsError(
-            f"The file of a search space must import; {path} raised {type(error).__name__}: {error}. Mend it first."
-        ) from error
-    return module
 
 
 def _nearest(wrong: str, known: Mapping[str, object] | list[str]) -> str:

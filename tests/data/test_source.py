@@ -8,7 +8,7 @@ from archimed.data import list_datasets
 from archimed.data.phantoms import PHANTOMS
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
-from archimed.errors import DataError
+from archimed.errors import ArchimedError, DataError
 
 USER_FILE = """
 import dataclasses
@@ -45,7 +45,7 @@ def load(source: str, image_size: int | None = None) -> object:
     ],
 )
 def test_unknown_source_is_refused_with_the_nearest_name(source: str, message: str) -> None:
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(ArchimedError, match=message) as error:
         load(source)
     assert "\n" not in str(error.value)
 
@@ -73,11 +73,11 @@ def test_users_object_or_callable(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nothing", "is missing"), ("number", "is int"), ("fail", "failed with RuntimeError: disk on fire")],
+    [("nothing", "has no 'nothing'"), ("number", "is int"), ("fail", "failed with RuntimeError: disk on fire")],
 )
 def test_users_mistakes_are_one_clear_line(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "mine.py").write_text(USER_FILE)
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(ArchimedError, match=message) as error:
         load(f"{tmp_path / 'mine.py'}:{name}")
     assert "\n" not in str(error.value)
 

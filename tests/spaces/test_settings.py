@@ -86,7 +86,7 @@ def test_a_file_is_executed_only_if_trusted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "attribute", "message"),
     [
-        (MINE, "Mien", "Did you mean Mine?"),
+        (MINE, "Mien", "Did you mean 'Mine'?"),
         (MINE, "NUMBER", "has `choices` and `build"),
         ("1 / 0", "Mine", "ZeroDivisionError"),
     ],
