@@ -25,7 +25,7 @@ from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise, predict_logits, probabilities
 from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
 from archimed.training.recipe import Recipe, learning_rate_at
-from archimed.training.steps import Examples, ImagesInMemory, adam, batches, training_step
+from archimed.training.steps import Examples, ImagesInMemory, adam, training_pass
 from archimed.training.weights import load_initial_weights
 
 ValidationMetrics = Callable[[NDArray[Any], NDArray[np.float32]], Mapping[str, float | None]]
@@ -156,28 +156,19 @@ def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
     learning_rate = learning_rate_at(job.recipe, epoch)
     for group in job.state.optimizer.param_groups:
         group["lr"] = learning_rate
-    with torch_seed(job.seed, "epoch", epoch, "layers"):
-        train_loss = _pass_over_training(job, epoch)
-    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
-    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
-
-
-def _pass_over_training(job: _Job, epoch: int) -> float:
-    network = job.state.network.train()
     order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
-    total = torch.zeros((), dtype=torch.float64, device=job.machine.device)
-    for cases in batches(order, job.recipe.batch_size):
-        images, target = job.train.batch(cases)
-        loss = training_step(
-            network,
+    with torch_seed(job.seed, "epoch", epoch, "layers"):
+        train_loss = training_pass(
+            job.state.network,
             job.state.optimizer,
-            images=images,
-            target=target,
+            images=job.train,
+            order=order,
+            batch_size=job.recipe.batch_size,
             weights=job.class_weights,
             machine=job.machine,
         )
-        total += loss * len(cases)
-    return float(total) / len(order)
+    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
+    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
 
 
 def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:

@@ -51,6 +51,26 @@ def training_step(
     return loss.detach()
 
 
+def training_pass(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    images: "ImagesInMemory",
+    order: Tensor,
+    batch_size: int,
+    weights: Tensor | None,
+    machine: Machine,
+) -> float:
+    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on."""
+    network.train()
+    total = torch.zeros((), dtype=torch.float64, device=machine.device)  # read once: reading waits for a GPU
+    for cases in batches(order, batch_size):
+        batch, target = images.batch(cases)
+        loss = training_step(network, optimizer, images=batch, target=target, weights=weights, machine=machine)
+        total += loss * len(cases)
+    return float(total) / len(order)
+
+
 def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Split an order of cases; a last batch of one joins the batch before it, for batch norm needs two."""
     parts = list(order.split(batch_size))
