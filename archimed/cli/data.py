@@ -25,7 +25,7 @@ def check(source: Source, assignments: SetOption = None, seed: int = 0, as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:
         for name, value in found.table:
-            typer.echo(f"{name:<22}{value}")
+            typer.echo(f"{name:<30}{value}")
         for problem in found.problems:
             typer.echo(f"{'ERROR' if problem.fatal else 'note'}: {problem.message}")
         typer.echo("A run would stop at the errors above." if found.fatal else "Ready for a run.")

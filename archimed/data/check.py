@@ -70,6 +70,15 @@ def _report_duplicates(dataset: Dataset, duplicates: list[dict[str, list[int]]],
         )
 
 
+def positive_class(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """Which class sensitivity and AUC are about, for a binary task."""
+    if dataset.task.kind != "binary":
+        return ()
+    return (
+        ("positive class", f"{dataset.task.class_names[-1]} (of a table or folders: --set data.positive_class=NAME)"),
+    )
+
+
 def _table(dataset: Dataset, duplicates: int) -> tuple[tuple[str, str], ...]:
     low, high = intensity_range(dataset.images)
     patients = len({case.patient for case in dataset.cases})
@@ -78,6 +87,7 @@ def _table(dataset: Dataset, duplicates: int) -> tuple[tuple[str, str], ...]:
     return (
         ("data", f"{dataset.name} ({dataset.source_kind})"),
         ("task", f"{dataset.task.kind}: {', '.join(dataset.task.class_names)}"),
+        *positive_class(dataset),
         ("cases", str(len(dataset.cases))),
         ("patients", str(patients) if dataset.patients_known else "not given"),
         ("folds", str(len(dataset.folds))),

@@ -98,4 +98,4 @@ def load_chosen(run: str | Path) -> StoredNetwork:
     """The chosen network of a finished run with its task and normalisation."""
     directory = RunDirectory(Path(run))
     document = directory.read_experiment()
-    return load_network(directory.network(document["method"], 0, document["seed"]))
+    return load_network(directory.network(read_json(directory.summary)["chosen"], 0, document["seed"]))

@@ -45,8 +45,9 @@ class MachineSettings:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that is asked of one run."""
+    """Everything that is asked of one run; `method_name` is how the user named the method."""
 
+    method_name: str
     method: Method
     sources: tuple[str, ...]
     data: DataSettings
@@ -65,7 +66,7 @@ class Experiment:
         """The resolved document, as experiment.yaml holds it."""
         return {
             "archimed": version("archimed"),
-            "method": self.method.name,
+            "method": self.method_name,
             "sources": list(self.sources),
             "seed": self.seed,
             "repeats": self.repeats,
@@ -95,9 +96,12 @@ def resolve(
         SettingsError: a setting is unknown or cannot hold its value, or there is no data.
     """
     document = overlay(default_document(method_name), preset_assignments(method_name, preset))
+    typed = dict(parse_assignment(text) for text in assignments)
     if config is not None:
-        document = overlay(document, read_config(config, method_name))
-    document = overlay(document, dict(parse_assignment(text) for text in assignments))
+        values = read_config(config, method_name)
+        named = {typed.get("space"), typed.get("space.name")}
+        document = overlay(document, values, trust_files=values.get("space", {}).get("name") in named)
+    document = overlay(document, typed)
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
     if not document["sources"]:
         raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
@@ -129,6 +133,7 @@ def default_document(method_name: str) -> dict[str, Any]:
         SettingsError: there is no such method.
     """
     return Experiment(
+        method_name=method_name,
         method=find_method(method_name)(),
         sources=(),
         data=DataSettings(),
@@ -167,10 +172,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key.strip(), value
 
 
-def overlay(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(document: dict[str, Any], values: Mapping[str, Any], trust_files: bool = True) -> dict[str, Any]:
     """A copy of the document with dotted or nested values laid over it.
 
     Another `space.name` brings that space's own fields with it.
+
+    Args:
+        document: the settings so far.
+        values: what is laid over them.
+        trust_files: whether a space named `path/file.py:Object` may be imported: not if a file names it.
 
     Raises:
         SettingsError: a key names no setting; the nearest known one is suggested.
@@ -179,7 +189,7 @@ def overlay(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
     chosen_space = flat.pop("space.name", None) or flat.pop("space", None)
     if chosen_space is not None and chosen_space != result["space"]["name"]:
-        result["space"] = space_settings(space_from_settings(str(chosen_space), {}, trust_files=True))
+        result["space"] = space_settings(space_from_settings(str(chosen_space), {}, trust_files))
     for key, value in flat.items():
         section, _, name = key.partition(".")
         target = result.get(section) if name else result
@@ -250,6 +260,7 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
         training=section("training", type(defaults.training), document["training"]),
     )
     return Experiment(
+        method_name=str(document["method"]),
         method=method,
         sources=source_names(document["sources"]),
         data=section("data", DataSettings, document["data"]),

@@ -33,7 +33,7 @@ METHODS: Mapping[str, MethodEntry] = {
 
 
 def find_method(name: str) -> "type[Method]":
-    """The class of a method, by its name or as `path/file.py:Class` for a user's own.
+    """The class of a method, by its name or as `path/file.py:Class` for a user's own, which executes that file.
 
     Raises:
         SettingsError: there is none of that name; the nearest is suggested.
