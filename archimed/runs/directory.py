@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -166,7 +167,7 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; the lock dies with the process, however it ends.
 
-        A folder that is made here and in which no run begins is removed again.
+        What a killed process left half-written is removed; so is a folder made here in which no run begins.
 
         Raises:
             RunError: another process holds it.
@@ -185,11 +186,21 @@ class RunDirectory:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
+            remove_unfinished(self.path)
             try:
                 yield
             finally:
                 if made and not self.experiment.exists():
                     remove_empty(made)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove files and folders that had not got their names yet when their process was killed."""
+    for path in list(folder.rglob(".*.part")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def remove_empty(folders: Sequence[Path]) -> None:

@@ -126,8 +126,7 @@ class StateFolder:
             "failure": failure,
         }
         write_json(self.path / "training.json", result)
-        for checkpoint in self._checkpoints:
-            checkpoint.unlink(missing_ok=True)
+        self._remove_checkpoints()
 
     def finished(self, network: nn.Module) -> Training | None:
         """The result of a training that was completed here, its best weights put into the network; else None.
@@ -141,6 +140,7 @@ class StateFolder:
             return None
         result = read_json(marker)
         self._check(result["fingerprint"], marker)
+        self._remove_checkpoints()  # should the process have been killed just before it did
         if result["best_epoch"] is None:
             raise TrainingError(result["failure"])
         if not self._weights.exists():
@@ -150,6 +150,10 @@ class StateFolder:
         return Training(
             result["best_epoch"], records, result["seconds"], result["stopped_early"], tuple(result["cautions"])
         )
+
+    def _remove_checkpoints(self) -> None:
+        for checkpoint in self._checkpoints:
+            checkpoint.unlink(missing_ok=True)
 
     def _write_records(self, records: list[EpochRecord]) -> None:
         lines = [json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records]

@@ -169,6 +169,16 @@ def test_a_lock_can_be_taken_again(run: RunDirectory) -> None:
             run.begin(DOCUMENT)
 
 
+def test_what_a_killed_process_left_half_written_is_removed(run: RunDirectory) -> None:
+    (run.path / "networks" / ".fold0.seed0.part").mkdir(parents=True)
+    (run.path / "networks" / ".fold0.seed0.part" / "weights.safetensors").touch()
+    (run.path / ".summary.json.123.part").touch()
+    (run.path / "part").touch()
+    with run.locked():
+        left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*"))
+    assert left == [".lock", "networks", "part"]
+
+
 def test_a_folder_in_which_no_run_began_is_removed(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "new" / "runs" / "first")
     with pytest.raises(ZeroDivisionError), run.locked():

@@ -1,0 +1,82 @@
+"""Stops a run at its k-th step: after a file took its name, inside a line of a log, or when progress was told."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archimed.experiment.progress import Silent
+
+
+class Interrupted(BaseException):
+    """Like the end of the process: nothing in the program catches it."""
+
+
+class Steps(Silent):
+    """Counts the steps of a run; at step `stop` it raises Interrupted, and ever after."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
+        self.names: list[str] = []
+
+    def step(self, name: str) -> None:
+        self.names.append(name)
+        if self.stop is not None and len(self.names) >= self.stop:
+            raise Interrupted(name)
+
+    def stage(self, name: str) -> None:
+        self.step(f"told stage {name}")
+
+    def progress(self, done: float, total: float, note: str) -> None:
+        self.step(f"told {done} of {total} {note}")
+
+    def say(self, sentence: str) -> None:
+        self.step(f"said {sentence[:20]}")
+
+
+@contextmanager
+def files_watched(steps: Steps) -> Iterator[None]:
+    """Make every rename of a file and every line of a log a step; a line is cut off in its middle."""
+    replace, append = Path.replace, Path.open
+
+    def watched_replace(path: Path, target: Path) -> Path:
+        result = replace(path, target)
+        steps.step(f"renamed {target.name}")
+        return result
+
+    def watched_open(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        file = append(path, mode, *rest, **named)
+        return TornFile(file, steps, path.name) if mode == "a" and path.suffix == ".jsonl" else file
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", watched_replace)
+        patch.setattr(Path, "open", watched_open)
+        yield
+
+
+class TornFile:
+    """A file whose write can be interrupted half-way."""
+
+    def __init__(self, file: Any, steps: Steps, name: str) -> None:
+        self.file, self.steps, self.name = file, steps, name
+
+    def __enter__(self) -> "TornFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, text: str) -> None:
+        self.file.write(text[: len(text) // 2])
+        self.steps.step(f"half a line of {self.name}")
+        self.file.write(text[len(text) // 2 :])
+
+
+def interrupted_at(stop: int | None, work: Callable[[Steps], object]) -> Steps:
+    """Do the work until its step `stop`; to its end if there are fewer or `stop` is None."""
+    steps = Steps(stop)
+    with files_watched(steps), suppress(Interrupted):
+        work(steps)
+    return steps
