@@ -77,8 +77,10 @@ def by_lesion_size(
     Returns:
         Bins from small to large; None if no test case has a known lesion area, or for a multi-label task.
     """
+    if task.kind == "multi-label":
+        return None
     sized = [_sized(task, repeat, areas) for repeat in repeats]
-    if task.kind == "multi-label" or not any((one.area > 0).any() for one in sized):
+    if not any((one.area > 0).any() for one in sized):
         return None
     bins = []
     for size, (low, high) in _limits(bounds).items():
