@@ -22,7 +22,7 @@ Arm = tuple[Precision, MemoryFormat]
 ARMS: tuple[Arm, ...] = (("float32", "contiguous"), ("float32", "channels_last"), ("bfloat16", "channels_last"))
 BFLOAT16_GAIN = 1.2  # least speed-up over float32 that is worth the coarser numbers
 HEAT_IMAGES = 8  # images of the first, untimed steps
-FAR_BEHIND = 2.0  # an arm this many times slower than the quickest in the heat is not timed
+FAR_BEHIND = 2.0  # an arm this many times slower than the quickest float32 arm of the heat is not timed
 ROUNDS = 3  # timed steps per arm, in turn
 TRIAL_SECONDS = 3.0  # about how long all timed steps may take
 
@@ -121,11 +121,10 @@ def try_arms(network: nn.Module, batch: Batch, machine: Machine, arms: Sequence[
     runners = {arm: _Runner(network, replace(machine, precision=arm[0], memory_format=arm[1])) for arm in arms}
     few = Batch(batch.images[:HEAT_IMAGES], batch.target[:HEAT_IMAGES])
     with machine.session(), torch.random.fork_rng():
-        heat = {}
-        for arm, runner in runners.items():
+        for runner in runners.values():
             runner.step(few)
-            heat[arm] = runner.step(few)
-        quickest = min(heat.values())
+        heat = {arm: min(runner.step(few), runner.step(few)) for arm, runner in runners.items()}
+        quickest = min(heat[arm] for arm in arms if arm[0] == "float32")
         rivals = {arm: runner for arm, runner in runners.items() if heat[arm] <= FAR_BEHIND * quickest}
         affordable = int(len(few) * TRIAL_SECONDS / (ROUNDS * sum(heat[arm] for arm in rivals)))
         part = max(len(few), affordable)

@@ -91,6 +91,35 @@ def test_every_arm_trains(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert all(trial.finite and trial.seconds > 0 for trial in trials.values())
 
 
+@pytest.mark.parametrize(
+    ("paces", "timed"),
+    [
+        ((1.0, 0.9, 8.0), {PLAIN, LAST}),  # imitated bfloat16 is dropped after the heat
+        ((3.0, 2.9, 1.0), {PLAIN, LAST, HALF}),  # float32 stays, should bfloat16 lose its numbers
+        ((5.0, 1.0, 0.5), {LAST, HALF}),
+    ],
+)
+def test_the_heat_drops_arms_that_are_far_behind_float32(
+    problem: Any, monkeypatch: pytest.MonkeyPatch, paces: tuple[float, ...], timed: set[tuple[str, str]]
+) -> None:
+    pace = dict(zip(ARMS, paces, strict=True))
+
+    class Paced:
+        finite = True
+
+        def __init__(self, _: nn.Module, machine: Machine) -> None:
+            self.arm = (machine.precision, machine.memory_format)
+
+        def step(self, _: Batch) -> float:
+            return pace[self.arm]
+
+    monkeypatch.setattr(machine_choice, "_Runner", Paced)
+    examples = problem.examples(16, 0)
+    trials = try_arms(problem.network(), Batch(problem.normalise(examples.images), examples.target), Machine(1), ARMS)
+    assert {arm: trial.seconds for arm, trial in trials.items()} == {arm: pace[arm] for arm in timed}
+    fastest(trials)
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 def test_memory_formats_predict_alike(axes: int) -> None:
     torch.manual_seed(0)
