@@ -35,14 +35,14 @@ __all__ = [
 
 Indicator = Callable[[Probe], float]
 
-# In the order in which they share best: a graph for second derivatives serves first ones, and whatever pass on the
-# batch has run gives codes and MACs.
+# In the order in which they share best: second derivatives bring first ones along, those by weights bring those by
+# channels, and whatever pass on the batch has run gives codes and MACs.
 INDICATORS: Mapping[str, Indicator] = MappingProxyType(
     {
         "grasp": grasp,
-        "fisher": fisher,
         "snip": snip,
         "grad_norm": grad_norm,
+        "fisher": fisher,
         "jacob_cov": jacob_cov,
         "naswot": naswot,
         "synflow": synflow,
@@ -91,7 +91,8 @@ def measure_indicators(
     Returns:
         The values in the order of `indicators`, whatever the order they were computed in.
     """
-    probe = Probe(network, batch, seed)
+    foreign = any(indicator not in INDICATORS.values() for indicator in indicators.values())
+    probe = Probe(network, batch, seed, codes=foreign or naswot in indicators.values())
     ranks = {indicator: rank for rank, indicator in enumerate(INDICATORS.values())}
     order = sorted(indicators, key=lambda name: ranks.get(indicators[name], -1))
     values = {name: float(indicators[name](probe)) for name in order}

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from archimed.indicators import depthwise
 from archimed.indicators.calls import TRANSPOSED, LayerCall, per_channel
 
-Purpose = Literal["input", "loss", "curvature"]
+Purpose = Literal["images", "channels", "weights", "curvature"]
 
 
 @dataclass
@@ -24,13 +25,14 @@ class Ledger:
     """What a backward pass is run for, and what it has found.
 
     Attributes:
-        purpose: `input` differentiates by the images alone; `loss` by the weights too, and notes the channel sums;
-            `curvature` is the second backward pass, and notes how its result changes with a scale on all layers.
+        purpose: `images` differentiates by the images alone; `channels` notes the channel sums too; `weights` also
+            differentiates by the weights; `curvature` is the second backward pass, and notes how its result changes
+            with a scale on all layers.
         by_channel: per layer call, the sum over pixels of output * dL/doutput, [batch, channel]; bias included.
         by_scale: the derivative by the common scale, apart from the scale on the weights' gradient itself.
     """
 
-    purpose: Purpose = "input"
+    purpose: Purpose = "images"
     by_channel: dict[int, Tensor] = field(default_factory=dict)
     by_scale: float = 0.0
 
@@ -52,12 +54,24 @@ class Layer:
 
     def to_images(self, gradient: Tensor, images: Tensor, weight: Tensor) -> Tensor:
         """The transpose by the images; of `images` only the shape matters."""
-        return gradient @ weight if self.geometry is None else self._transposes(gradient, images, weight, 0)
+        if self.geometry is None:
+            return gradient @ weight
+        stride, padding, dilation, transposed, _, groups = self.geometry
+        if depthwise.is_depthwise(images, weight, transposed, groups):
+            result = depthwise.to_images(gradient, weight, stride, padding, dilation)
+            if result is not None:
+                return result
+        return self._transposes(gradient, images, weight, 0)
 
     def to_weight(self, gradient: Tensor, images: Tensor, weight: Tensor) -> Tensor:
         """The transpose by the weights; of `weight` only the shape matters."""
         if self.geometry is None:
             return gradient.reshape(-1, gradient.shape[-1]).T @ images.reshape(-1, images.shape[-1])
+        stride, padding, dilation, transposed, _, groups = self.geometry
+        if depthwise.is_depthwise(images, weight, transposed, groups):
+            result = depthwise.to_weight(gradient, images, weight, stride, padding, dilation)
+            if result is not None:
+                return result
         return self._transposes(gradient, images, weight, 1)
 
     def note(self, gradient: Tensor, output: Tensor, bias: Tensor | None) -> None:
@@ -129,11 +143,11 @@ class _Apply(torch.autograd.Function):
         layer: Layer = ctx.layer
         ledger = layer.ledger
         to_weight = None
-        if ledger.purpose != "input":
+        if ledger.purpose != "images":
             layer.note(gradient.detach(), _Apply.value(ctx), bias)
-        if ledger.purpose == "loss":
+        if ledger.purpose == "weights":
             to_weight = _ToWeight.apply(gradient, images, weight.detach(), layer)
-        starts_here = images.is_leaf and ledger.purpose != "input"
+        starts_here = images.is_leaf and ledger.purpose != "images"
         wanted = ctx.needs_input_grad[0] and not starts_here
         to_images = _ToImages.apply(gradient, images.detach(), weight.detach(), layer) if wanted else None
         return to_images, to_weight, None, None

@@ -13,5 +13,4 @@ def fisher(probe: Probe) -> float:
     convolution; we follow the code it cites (Abdelfattah et al., 2021), which takes all of them and counts a channel
     once per weight of its filter.
     """
-    by_channel = probe.loss_gradients.by_channel
-    return math.fsum(filter_size * 0.5 * float(sums.square().mean(0).sum()) for filter_size, sums in by_channel)
+    return math.fsum(size * 0.5 * float(flow.square().mean(0).sum()) for size, flow in probe.channel_flows)

@@ -7,4 +7,4 @@ from archimed.indicators.probe import Probe
 
 def grad_norm(probe: Probe) -> float:
     """Sum over layers of the Euclidean norm of dL/dW (Abdelfattah et al., 2021; MSTF-NAS, Sec. III-B)."""
-    return math.fsum(float(gradient.norm()) for gradient in probe.loss_gradients.by_weight)
+    return math.fsum(float(gradient.norm()) for gradient in probe.weight_gradients.gradients)

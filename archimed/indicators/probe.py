@@ -22,23 +22,15 @@ class ForwardPass:
     images: Tensor
     logits: Tensor
     recorder: Recorder
-    ledger: Ledger | None = None
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
-class LossGradients:
-    """Derivatives of the loss by what the layers hold, from one backward pass.
-
-    Attributes:
-        weights: the weights of convolutions and linear layers, each once.
-        by_weight: the gradients by these.
-        by_channel: for each layer call that the loss depends on, its filter size (weights per output channel) and
-            the sum over pixels of output * dL/doutput, [batch, channel].
-    """
+class WeightGradients:
+    """The weights of convolutions and linear layers, each once, and the gradients of the loss by them."""
 
     weights: Sequence[Tensor]
-    by_weight: Sequence[Tensor]
-    by_channel: Sequence[tuple[int, Tensor]]
+    gradients: Sequence[Tensor]
 
 
 @dataclass
@@ -53,16 +45,19 @@ class Probe:
         network: any module that maps images to logits.
         batch: images and target.
         seed: of what is drawn during measurements (dropout, the weights of `zen_score`).
+        codes: whether a pass for gradients also collects ReLU codes; without, `relu_kernel` takes a pass of its own.
     """
 
     network: nn.Module
     batch: Batch
     seed: int = 0
+    codes: bool = True
 
     @property
     def relu_kernel(self) -> Float[Tensor, "batch batch"]:
         """Sum over ReLU layers of b b' + (1 - b)(1 - b)' with b = (ReLU input > 0), in float64."""
-        return self._any_pass.recorder.kernel
+        known = self._known_pass
+        return (known if known is not None and self.codes else self._plain_pass).recorder.kernel
 
     @property
     def macs(self) -> int:
@@ -79,18 +74,25 @@ class Probe:
     @cached_property
     def input_gradient(self) -> Float[Tensor, "batch channel *space"]:
         """Gradient of the summed logits by the images."""
-        forward = self.__dict__.get("_loss_pass") or self._input_pass
-        if forward.ledger is not None:
-            forward.ledger.purpose = "input"
+        forward = self._gradient_pass
+        forward.ledger.purpose = "images"
         with torch.enable_grad():
             total = forward.logits.sum()
         (gradient,) = torch.autograd.grad(total, forward.images, retain_graph=True, materialize_grads=True)
         return gradient
 
     @cached_property
-    def loss_gradients(self) -> LossGradients:
+    def channel_flows(self) -> list[tuple[int, Float[Tensor, "batch channel"]]]:
+        """For each layer call that the loss depends on, weights per output channel and sum over pixels of a * dL/da."""
+        if "weight_gradients" not in self.__dict__:
+            self._differentiate("channels")
+        layers = self._gradient_pass.recorder.layers
+        return [(layers[k].filter_size, sums) for k, sums in sorted(self._gradient_pass.ledger.by_channel.items())]
+
+    @cached_property
+    def weight_gradients(self) -> WeightGradients:
         """First derivatives of the loss that the form of the target implies (`archimed.batch.target_loss`)."""
-        return self._differentiate(create_graph=False)
+        return self._differentiate("weights")
 
     @cached_property
     def curvature(self) -> float:
@@ -99,66 +101,52 @@ class Probe:
         That is the derivative of g_fixed' dL(s W) by a common scale s at one, which the layers note while the
         derivative of g_fixed' g passes through them: no second derivatives by weights are needed.
         """
-        gradients = self._differentiate(create_graph=True)
-        fixed = [gradient.detach() for gradient in gradients.by_weight]
-        self.__dict__["loss_gradients"] = LossGradients(gradients.weights, fixed, gradients.by_channel)
+        first = self._differentiate("weights", create_graph=True)
+        fixed = [gradient.detach() for gradient in first.gradients]
+        self.__dict__["weight_gradients"] = WeightGradients(first.weights, fixed)
         with torch.enable_grad():
-            terms = [(g * h).sum() for g, h in zip(fixed, gradients.by_weight, strict=True)]
-            product = sum(terms, torch.zeros(()))
+            product = sum(((g * h).sum() for g, h in zip(fixed, first.gradients, strict=True)), torch.zeros(()))
         if not product.requires_grad:  # the gradient does not depend on the weights
             return 0.0
-        ledger = self._ledger_for("curvature")
-        torch.autograd.grad(product, list(gradients.weights), retain_graph=True, allow_unused=True)
+        ledger = self._gradient_pass.ledger
+        ledger.purpose = "curvature"
+        torch.autograd.grad(product, list(first.weights), retain_graph=True, allow_unused=True)
         return ledger.by_scale
 
-    def _differentiate(self, create_graph: bool) -> LossGradients:
-        layers = self._loss_pass.recorder.layers
-        weights = list({id(layer.weight): layer.weight for layer in layers}.values())
-        ledger = self._ledger_for("loss")
+    def _differentiate(self, purpose: Purpose, create_graph: bool = False) -> WeightGradients:
+        """One backward pass of the loss; without the purpose `weights` it only fills the ledger."""
+        forward = self._gradient_pass
+        weights = list({id(layer.weight): layer.weight for layer in forward.recorder.layers}.values())
+        forward.ledger.purpose = purpose
         with torch.enable_grad():
-            loss = target_loss(self._loss_pass.logits, self.batch.target)
-            by_weight = torch.autograd.grad(
+            loss = target_loss(forward.logits, self.batch.target)
+            gradients = torch.autograd.grad(
                 loss, weights, retain_graph=True, create_graph=create_graph, materialize_grads=True
             )
-        by_channel = [(layers[number].filter_size, sums) for number, sums in sorted(ledger.by_channel.items())]
-        return LossGradients(weights, by_weight, by_channel)
-
-    def _ledger_for(self, purpose: Purpose) -> Ledger:
-        ledger = self._loss_pass.ledger
-        if ledger is None:
-            raise RuntimeError("The pass behind the loss keeps a ledger.")
-        ledger.purpose = purpose
-        return ledger
-
-    @cached_property
-    def _loss_pass(self) -> ForwardPass:
-        """The pass whose graph reaches the weights."""
-        return self._forward(gradients=True, ledger=Ledger())
+        return WeightGradients(weights, gradients)
 
     @property
     def _known_pass(self) -> ForwardPass | None:
         """A pass on the batch that has run already."""
-        found = (self.__dict__.get(name) for name in ("_loss_pass", "_input_pass", "_plain_pass"))
-        return next((forward for forward in found if forward is not None), None)
-
-    @property
-    def _any_pass(self) -> ForwardPass:
-        return self._known_pass or self._plain_pass
+        known: ForwardPass | None = self.__dict__.get("_gradient_pass") or self.__dict__.get("_plain_pass")
+        return known
 
     @cached_property
     def _plain_pass(self) -> ForwardPass:
-        return self._forward(gradients=False)
+        return self._forward(gradients=False, codes=True)
 
     @cached_property
-    def _input_pass(self) -> ForwardPass:
-        return self._forward(gradients=True)
+    def _gradient_pass(self) -> ForwardPass:
+        """The pass whose graph reaches the images and the weights."""
+        return self._forward(gradients=True, codes=self.codes)
 
-    def _forward(self, gradients: bool, ledger: Ledger | None = None) -> ForwardPass:
+    def _forward(self, gradients: bool, codes: bool) -> ForwardPass:
         images = channels_last(self.batch.images.detach()).requires_grad_(gradients)
+        ledger = Ledger()
         with (
             left_as_found(self.network, training=True, seed=self.seed),
             torch.set_grad_enabled(gradients),
-            Recorder(images, ledger) as recorder,
+            Recorder(images, codes, ledger if gradients else None) as recorder,
         ):
             logits = call_on_copied_buffers(self.network, images)
         return ForwardPass(images, logits, recorder, ledger)

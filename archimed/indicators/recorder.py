@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from archimed.indicators.batch_norm import batch_norm
 from archimed.indicators.bilinear import Ledger, layer_output
 from archimed.indicators.calls import LAYERS, MATRIX_PRODUCTS, Call, LayerCall, first_argument, rectified_input
 
@@ -39,7 +41,7 @@ class Recorder(TorchFunctionMode):
         layers: the layer calls in their order, if they keep a ledger.
     """
 
-    def __init__(self, images: Tensor, ledger: Ledger | None = None) -> None:
+    def __init__(self, images: Tensor, codes: bool, ledger: Ledger | None = None) -> None:
         """Watch a pass on these images; with a ledger, layers become differentiable by their weights through it."""
         super().__init__()
         self.batch_size = len(images)
@@ -47,6 +49,7 @@ class Recorder(TorchFunctionMode):
         self.units = 0
         self.macs = 0
         self.layers: list[LayerUse] = []
+        self._codes = codes
         self._ledger = ledger
         self._coded: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> its version, its agreement
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}  # by id of the weight, which is kept alive beside it
@@ -64,7 +67,9 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in LAYERS:
             return self._layer(LayerCall.parse(func, args, kwargs))
-        rectified = rectified_input(func, args, kwargs)
+        if func is functional.batch_norm and self._ledger is not None:
+            return _batch_norm(*args, **kwargs)
+        rectified = rectified_input(func, args, kwargs) if self._codes else None
         if rectified is not None:
             self._add_codes(rectified)
         output = func(*args, **kwargs)
@@ -92,6 +97,22 @@ class Recorder(TorchFunctionMode):
             self._coded[inputs] = (inputs._version, agreement)
         self.agreement += agreement
         self.units += inputs[0].numel()
+
+
+def _batch_norm(
+    features: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`functional.batch_norm` with cheap second derivatives, where it takes the statistics of the batch."""
+    if training:
+        return batch_norm(features, weight, bias, eps)
+    return functional.batch_norm(features, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
 def _agreement(inputs: Tensor) -> Float[Tensor, "batch batch"]:

@@ -120,7 +120,7 @@ def test_a_probe_frees_its_graphs_without_the_garbage_collector(chain):
         probe = Probe(*chain)
         for indicator in INDICATORS.values():
             indicator(probe)
-        images = weakref.ref(probe._any_pass.images)
+        images = weakref.ref(probe._gradient_pass.images)
         del probe
         assert images() is None
     finally:
