@@ -22,6 +22,8 @@ from archimed.files import append_line, read_json, read_lines, write_json, write
 from archimed.training.progress import EpochRecord, Training, TrainingError
 from archimed.training.weights import load_weights, save_tensors
 
+UNFINISHED = (".*.part", ".tmp??????")  # what a killed write leaves: by archimed.files, by safetensors
+
 
 @dataclass
 class TrainingState:
@@ -88,6 +90,9 @@ class StateFolder:
             RunError: the checkpoint belongs to another training.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        for pattern in UNFINISHED:
+            for leftover in self.path.glob(pattern):
+                leftover.unlink()
         for checkpoint in self._checkpoints:
             if not checkpoint.exists():
                 continue

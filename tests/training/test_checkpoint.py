@@ -155,6 +155,14 @@ def test_with_no_usable_checkpoint_it_starts_anew(problem: Any) -> None:
     assert_equal(weights(unbroken_network), weights(broken_network))
 
 
+def test_what_a_killed_write_left_is_removed(problem: Any) -> None:
+    interrupt_after(problem, 1)
+    for name in (".checkpoint.safetensors.1234.part", ".tmphytMYJ"):
+        (problem.folder / name).write_bytes(b"half")
+    problem.train(problem.network(), RECIPE)
+    assert {file.name for file in problem.folder.iterdir()} == {"epochs.jsonl", "training.json", "weights.safetensors"}
+
+
 def test_epoch_lines_agree_with_the_checkpoint_after_resuming(problem: Any) -> None:
     interrupt_after(problem, 2)
     log = problem.folder / "epochs.jsonl"
