@@ -50,7 +50,7 @@ def usage_or_fault(error: Exception) -> int:
     if isinstance(error, typer.Abort):
         return say(INTERRUPTION, INTERRUPTED)
     if complaint := getattr(error, "format_message", None):  # the base class of usage errors is Typer's private matter
-        return say(f"{complaint()} See: archimed --help", USER_SIDE)
+        return say(f"{complaint().rstrip('.')}. See: archimed --help", USER_SIDE)
     return our_fault(error)
 
 

@@ -1,0 +1,14 @@
+"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training]`."""
+
+import sys
+
+from benchmarks import scoring, training
+
+PARTS = {"scoring": scoring.main, "training": training.main}
+
+wanted = sys.argv[1:] or list(PARTS)
+sys.argv[1:] = []
+for name in wanted:
+    if name not in PARTS:
+        raise SystemExit(f"Benchmarks are {', '.join(PARTS)}; got {name!r}.")
+    PARTS[name]()
