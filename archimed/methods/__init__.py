@@ -1,16 +1,20 @@
 """One file per method; METHODS is the one place that names them all."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from archimed.errors import SettingsError
 from archimed.userfile import is_user_object, load_object
 
 if TYPE_CHECKING:
     from archimed.methods.protocol import Method
+
+
+PARTS = ("name", "presets", "space", "search", "training", "evaluator", "run_search")
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,25 @@ def find_method(name: str) -> "type[Method]":
         SettingsError: there is none of that name; the nearest is suggested.
     """
     if is_user_object(name):
-        return load_object(name)  # type: ignore[no-any-return]
+        return own_method(name)
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"the methods are {', '.join(METHODS)}."
         raise SettingsError(f"There is no method {name!r}; {hint}")
     entry = METHODS[name]
     return getattr(import_module(entry.module), entry.class_name)  # type: ignore[no-any-return]
+
+
+def own_method(name: str) -> "type[Method]":
+    """The class that a user's `path/file.py:Class` names.
+
+    Raises:
+        SettingsError: there is none, or it lacks a part of a method.
+    """
+    found = load_object(name)
+    if not isinstance(found, type) or not dataclasses.is_dataclass(found):
+        raise SettingsError(f"A method is a frozen dataclass (see archimed.methods.protocol.Method); {name} is none.")
+    has = {*dir(found), *(field.name for field in dataclasses.fields(found))}
+    if missing := [part for part in PARTS if part not in has]:
+        raise SettingsError(f"A method has {', '.join(PARTS)}; {name} lacks {', '.join(missing)}. Add it.")
+    return cast("type[Method]", found)
