@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from archimed.batch import Batch
 from archimed.genotype import Genotype, random_genotype
 from archimed.indicators import score
-from archimed.indicators.isolation import call_on_copied_buffers, channels_last
+from archimed.indicators.isolation import channels_last
 from archimed.seeding import torch_seed
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.task import ImagingTask
@@ -104,7 +104,7 @@ def arms_of(
     def plain_forward() -> None:
         with torch.no_grad():
             for network in networks:
-                call_on_copied_buffers(network, images)
+                network(images)
 
     arms: dict[str, Arm] = {
         "build": lambda: [space.build(genotype, TASK) for genotype in genotypes],

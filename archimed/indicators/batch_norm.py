@@ -20,7 +20,7 @@ from archimed.indicators.calls import per_channel
 
 
 def batch_norm(features: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float) -> Tensor:
-    """Normalise by the statistics of this batch; differentiable twice by the features, while scale and shift are fixed."""
+    """Normalise by the statistics of this batch; differentiable twice by the features alone."""
     output: Tensor = _Normalise.apply(features, scale, shift, eps)
     return output
 

@@ -5,45 +5,37 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from archimed.seeding import derive_seed
 
 
 @contextmanager
 def left_as_found(network: nn.Module, training: bool, seed: int) -> Iterator[None]:
-    """Put every module in one mode and set the random stream; undo both, also after an error.
+    """Put every module in one mode, copies in place of its buffers and the random stream at the seed; undo all three.
 
-    Batch statistics come from training mode. What the network itself draws (dropout) comes from the seed, so a
-    measurement repeats, and the global generators go on as if nothing had been drawn.
+    Batch statistics come from training mode, and the running ones are updated on the copies. What the network itself
+    draws (dropout) comes from the seed, so a measurement repeats, and the global generators go on as if nothing had
+    been drawn. All is undone after an error too.
     """
-    modes = [(module, module.training) for module in network.modules()]
+    found = [(module, module.training, dict(module._buffers)) for module in network.modules()]
+    copies = {
+        id(buffer): buffer.clone() for _, _, buffers in found for buffer in buffers.values() if buffer is not None
+    }
     devices = sorted({tensor.get_device() for tensor in network.parameters() if tensor.is_cuda})
     stream = derive_seed(seed, "indicators")
     with torch.random.fork_rng(devices):
         try:
-            for module, _ in modes:
+            for module, _, buffers in found:
                 module.training = training
+                module._buffers.update({name: copies.get(id(buffer)) for name, buffer in buffers.items()})
             torch.default_generator.manual_seed(stream)
             for device in devices:
                 torch.cuda.default_generators[device].manual_seed(stream)
             yield
         finally:
-            for module, mode in modes:
+            for module, mode, buffers in found:
                 module.training = mode
-
-
-def call_on_copied_buffers(network: nn.Module, images: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """The network's output, with copies of its buffers in their place, so running statistics stay as they are.
-
-    Args:
-        network: the network.
-        images: its input.
-        parameters: tensors to use in place of the parameters of these names.
-    """
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    output: Tensor = functional_call(network, {**buffers, **(parameters or {})}, (images,))
-    return output
+                module._buffers.update(buffers)
 
 
 def channels_last(images: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
@@ -34,7 +35,7 @@ from archimed.indicators.calls import (
     first_argument,
     per_channel,
 )
-from archimed.indicators.isolation import call_on_copied_buffers, channels_last
+from archimed.indicators.isolation import channels_last
 
 LARGE = 2.0**400  # above this, values are scaled down and carry an exponent
 
@@ -90,13 +91,13 @@ def linearised_flow(network: nn.Module, images: Tensor) -> Flow:
     try:
         with torch.no_grad(), forward_ad.dual_level():
             with _Linearised() as forward:
-                logits = call_on_copied_buffers(network, ones, parameters)
+                logits = functional_call(network, parameters, (ones,)) if parameters else network(ones)
             growth = forward_ad.unpack_dual(logits).tangent
         return Flow(0.0 if growth is None else float(growth.sum()), forward.exponents.get(logits, 0), forward.macs)
     except NotImplementedError:  # an operation without forward-mode derivative
         factor = ones.new_ones(()).requires_grad_()
         with torch.enable_grad(), _Linearised(factor) as reverse:
-            logits = call_on_copied_buffers(network, ones, parameters)
+            logits = functional_call(network, parameters, (ones,)) if parameters else network(ones)
         (total,) = torch.autograd.grad(logits.sum(), factor)
         return Flow(float(total), reverse.exponents.get(logits, 0), reverse.macs)
 
@@ -143,11 +144,11 @@ class _Linearised(TorchFunctionMode):
 
     def _layer(self, call: LayerCall) -> Tensor:
         parts = [part for part in forward_ad.unpack_dual(call.images) if part is not None]
-        tops = [float(part.detach().amax()) or 1.0 for part in parts]
-        inputs = torch.cat([part / top for part, top in zip(parts, tops, strict=True)])
-        outputs = call.apply(inputs.to(call.weight.dtype), call.weight.detach().abs()).double().tensor_split(len(parts))
-        shift = math.frexp(max(tops))[1] if max(tops) > LARGE else 0
-        value, *growth = (part * math.ldexp(top, -shift) for part, top in zip(outputs, tops, strict=True))
+        inputs = torch.cat(parts) if len(parts) > 1 else parts[0]
+        top = float(inputs.detach().amax()) or 1.0
+        shift = math.frexp(top)[1] if top > LARGE else 0
+        outputs = call.apply((inputs / top).to(call.weight.dtype), call.weight.detach().abs()).double()
+        value, *growth = (outputs * math.ldexp(top, -shift)).tensor_split(len(parts))
         exponent = self.exponents.get(call.images, 0) + shift
         self.macs += call.macs(value)
         flow = value if self.factor is None else value * self.factor

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archimed.batch import Batch, target_loss
 from archimed.indicators.bilinear import Ledger, Purpose
-from archimed.indicators.isolation import call_on_copied_buffers, channels_last, left_as_found
+from archimed.indicators.isolation import channels_last, left_as_found
 from archimed.indicators.linearised import Flow, linearised_flow
 from archimed.indicators.recorder import Recorder
 
@@ -148,5 +148,5 @@ class Probe:
             torch.set_grad_enabled(gradients),
             Recorder(images, codes, ledger if gradients else None) as recorder,
         ):
-            logits = call_on_copied_buffers(self.network, images)
+            logits = self.network(images)
         return ForwardPass(images, logits, recorder, ledger)

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from archimed.indicators.calls import LAYERS, Call, first_argument
-from archimed.indicators.isolation import call_on_copied_buffers, channels_last, left_as_found
+from archimed.indicators.isolation import channels_last, left_as_found
 from archimed.indicators.probe import Probe
 from archimed.seeding import torch_generator
 
@@ -59,9 +60,9 @@ class ZenScore:
         with left_as_found(probe.network, training=True, seed=probe.seed), torch.no_grad():
             clean, perturbed = _Features(), _Features()
             with clean:
-                clean.finish(call_on_copied_buffers(probe.network, noise, drawn))
+                clean.finish(functional_call(probe.network, drawn, (noise,)))
             with perturbed:
-                perturbed.finish(call_on_copied_buffers(probe.network, noise + self.perturbation * direction, drawn))
+                perturbed.finish(functional_call(probe.network, drawn, (noise + self.perturbation * direction,)))
         change = (clean.features - perturbed.features).abs().flatten(1).double().sum(1).mean()
         return float(change.log()) + clean.log_deviations
 
