@@ -119,8 +119,8 @@ def settle_machine(bench: Workbench) -> Machine:
 def record_start(bench: Workbench) -> None:
     """Write what is known before the first stage: settings, environment, the data's fingerprint and splits."""
     run, dataset = bench.run, bench.training_data
-    run.begin(bench.experiment.document())
     fingerprint = describe(dataset)
+    run.begin(bench.experiment.document())
     if run.data.exists():
         stored = read_json(run.data)
         if stored["checksum"] != fingerprint["checksum"]:
