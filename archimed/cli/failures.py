@@ -38,7 +38,8 @@ def run_guarded(app: Callable[..., object]) -> int:
         return say("Terminated. What was done is saved; go on with: archimed resume RUN", TERMINATED)
     except Exception as error:  # noqa: BLE001
         return usage_or_fault(error)
-    return result if isinstance(result, int) else 0
+    code = result if isinstance(result, int) else 0
+    return say(INTERRUPTION, code) if code == INTERRUPTED else code  # Typer turns Ctrl-C into this number
 
 
 def usage_or_fault(error: Exception) -> int:
