@@ -6,7 +6,7 @@ from archimed.data.medmnist_sets import MEDMNIST
 
 PHANTOM_SUMMARIES: Mapping[str, str] = {
     "lesions2d": "synthetic tissue with a lesion or a benign growth of 1/1000 to 1/5 of the image; options "
-    "?cases=600&size=64"
+    "?cases=1000&size=64"
 }
 
 

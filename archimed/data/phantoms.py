@@ -33,7 +33,7 @@ class PhantomOptions:
         size: pixels per side, 16 to 512.
     """
 
-    cases: int = 600
+    cases: int = 1000
     size: int = 64
 
 
