@@ -33,7 +33,7 @@ def test_dataclasses_in_the_file_work(tmp_path: Path) -> None:
     ("content", "name", "complaint"),
     [
         (None, "absent.py:Mine", "there is no file"),
-        ("x = 1\n", "mine.py:Mine", "no object 'Mine'"),
+        ("x = 1\n", "mine.py:Mine", "has no 'Mine'"),
         ("import not_installed_anywhere\n", "mine.py:Mine", "ModuleNotFoundError"),
         ("1 / 0\n", "mine.py:Mine", "ZeroDivisionError"),
         ("def (:\n", "mine.py:Mine", "SyntaxError"),

@@ -4,6 +4,7 @@ When time is short, epochs are shortened equally for every network, then baselin
 leaves a caution. The plan is written to the run, so that a resumed run keeps it.
 """
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,6 +105,6 @@ def parse_budget(text: str) -> float:
         seconds = float(number) * UNITS[unit]
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise SettingsError(f"--budget takes a time such as 90s, 10m or 2h; got {text!r}.")
     return seconds

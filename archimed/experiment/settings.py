@@ -99,8 +99,9 @@ def resolve(
     typed = dict(parse_assignment(text) for text in assignments)
     if config is not None:
         values = read_config(config, method_name)
-        named = {typed.get("space"), typed.get("space.name")}
-        document = overlay(document, values, trust_files=values.get("space", {}).get("name") in named)
+        space = values.get("space")
+        name = space.get("name") if isinstance(space, Mapping) else space
+        document = overlay(document, values, trust_files=name in (typed.get("space"), typed.get("space.name")))
     document = overlay(document, typed)
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
     if not document["sources"]:
@@ -196,7 +197,7 @@ def overlay(document: dict[str, Any], values: Mapping[str, Any], trust_files: bo
         field = name or section
         if not isinstance(target, dict) or field not in target or key in (*SECTIONS, *GIVEN):
             raise SettingsError(unknown_setting(key, result))
-        target[field] = value.split(",") if isinstance(value, str) and is_list(section, field, result) else value
+        target[field] = as_list(value) if is_list(section, field, result) else value
     return result
 
 
@@ -216,6 +217,13 @@ def is_list(section: str, field: str, document: Mapping[str, Any]) -> bool:
     values = document.get(section)
     known = values.get(field) if isinstance(values, Mapping) else None
     return isinstance(known, list) or (section, field) == ("search", "objectives")
+
+
+def as_list(value: Any) -> Any:
+    """A text with commas, or a single number, as the list that it means."""
+    if isinstance(value, str):
+        return value.split(",")
+    return [value] if isinstance(value, int | float) else value
 
 
 def unknown_setting(key: str, document: Mapping[str, Any]) -> str:
