@@ -43,6 +43,17 @@ def load_dataset(source: str, settings: DataSettings, seed: int, image_size: int
     return read_source(source, settings, seed, Problems(strict=True))
 
 
+def load_cases(source: str, settings: DataSettings, seed: int, image_size: int) -> Dataset:
+    """As `load_dataset`, for data whose cases are all used alike: undivided, so that any number of them will do.
+
+    Raises:
+        DataError: on the first flaw that forbids the use of the data.
+    """
+    problems = Problems(strict=True)
+    dataset = _read(source, dataclasses.replace(settings, image_size=image_size), seed, problems)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
+
+
 def read_source(source: str, settings: DataSettings, seed: int, problems: Problems) -> Dataset:
     """As `load_dataset`, with the flaws going to `problems`."""
     dataset = _read(source, settings, seed, problems)

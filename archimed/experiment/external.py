@@ -1,12 +1,14 @@
 """External validation: the trained networks of a run on data they were not made for; nothing is trained or chosen."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from archimed.data.dataset import Dataset
-from archimed.data.source import load_dataset
+from archimed.data.source import load_cases
 from archimed.errors import DataError, RunError
 from archimed.evaluation.bootstrap import RepeatPredictions
 from archimed.evaluation.intervals import metric_intervals
@@ -45,7 +47,8 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         folder = directory.network(name, *fold_and_seed(path))
         stored = load_network(folder, experiment.method.space)
         if dataset is None:
-            dataset = load_dataset(source, experiment.data, experiment.seed, stored.task.image_size[0])
+            found = load_cases(source, experiment.data, experiment.seed, stored.task.image_size[0])
+            dataset = with_classes(found, stored.task)
             observer.stage("predict")
         repeats.setdefault(name, []).append(predicted(experiment, stored, dataset, fold_and_seed(path), out / name))
         observer.progress(number, len(folders), "networks")
@@ -69,6 +72,16 @@ def predicted(
     patients = tuple(case.patient for case in dataset.cases)
     # Every network meets all cases, whatever fold it was trained in: its repeats are like seeds of one fold.
     return RepeatPredictions(0, place[0] * 1_000_000 + place[1], cases, patients, target, probabilities)
+
+
+def with_classes(dataset: Dataset, trained: ImagingTask) -> Dataset:
+    """The data with the classes of the network, if each of theirs is one of them; else as they are."""
+    names = dataset.task.class_names
+    if "multi-label" in (dataset.task.kind, trained.kind) or not {*names} <= {*trained.class_names}:
+        return dataset
+    numbers = torch.tensor([trained.class_names.index(name) for name in names])
+    task = replace(dataset.task, kind=trained.kind, class_names=trained.class_names)
+    return replace(dataset, task=task, target=numbers[dataset.target])
 
 
 def check_same_task(trained: ImagingTask, met: ImagingTask) -> None:
