@@ -287,3 +287,41 @@ def test_a_method_file_named_in_a_run_is_not_executed(grey: Path, tmp_path: Path
         with pytest.raises(SettingsError, match="needs your word"):
             run_again(run, ("search",), Silent())
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_medmnist_file_gets_its_official_figures_and_result_files(tmp_path: Path) -> None:
+    data = write_npz(tmp_path / "breastmnist.npz", size=28)
+    run = tiny_run(data, tmp_path / "run", training__epochs=1)
+    folder = run / "networks" / "mstf-nas" / "fold0.seed0"
+    official = read(folder / "metrics.json")["medmnist"]
+    assert set(official) == {"validation", "test"}
+    assert set(official["test"]) == {"AUC", "ACC"}
+    names = [path.name for path in sorted((folder / "medmnist").iterdir())]
+    score = f"[AUC]{official['test']['AUC']:.3f}_[ACC]{official['test']['ACC']:.3f}"
+    assert f"breastmnist_test_{score}@mstf-nas-fold0-seed0.csv" in names
+    assert len(names) == 2
+    assert read(run / "summary.json")["task"]["class_names"] == ["malignant", "normal, benign"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_lesion_sizes_class_weights_and_the_required_sensitivity(tmp_path: Path) -> None:
+    run = tiny_run(
+        "phantom:lesions2d?cases=60&size=16",
+        tmp_path / "run",
+        training__class_weights="balanced",
+        evaluation__required_sensitivity=0.9,
+        evaluation__small_lesion=0.005,
+        evaluation__large_lesion=0.05,
+    )
+    summary = read(run / "summary.json")
+    sizes = summary["lesion_size"]
+    assert [group["name"] for group in sizes["groups"]] == ["small", "medium", "large"]
+    assert (sizes["groups"][1]["low"], sizes["groups"][1]["high"]) == (0.005, 0.05)
+    positives = read(run / "data.json")["counts"]["test"]["lesion"]
+    assert sum(group["cases"] for group in sizes["groups"]) + sizes["unknown_size"] == positives
+    assert set(sizes["networks"]) == {"mstf-nas"}
+    point = summary["operating_point"]
+    assert point["validation"]["sensitivity"]["value"] >= 0.9
+    assert [(row["fold"], row["seed"]) for row in point["thresholds"]] == [(0, 0)]
+    assert summary["calibration"].keys() == summary["networks"].keys()
