@@ -116,7 +116,7 @@ def _batch_norm(
 
 
 def _agreement(inputs: Tensor) -> Float[Tensor, "batch batch"]:
-    """B b' of the codes b = (inputs > 0) by one matrix product."""
+    """Sums b b' of the codes b = (inputs > 0), by one matrix product."""
     rows = _rows(inputs)
     codes = torch.gt(rows, 0, out=torch.empty_like(rows, dtype=torch.float32))  # faster than to compare, then cast
     return torch.stack([(part @ part.T).double() for part in codes.split(EXACT, dim=1)]).sum(0)

@@ -57,14 +57,20 @@ class ZenScore:
         shape = (min(self.batch_size, len(images)), *images.shape[1:])
         drawn = _gaussian_weights(probe.network, generator)
         noise, direction = (channels_last(torch.randn(shape, generator=generator).to(images)) for _ in range(2))
-        with left_as_found(probe.network, training=True, seed=probe.seed), torch.no_grad():
-            clean, perturbed = _Features(), _Features()
-            with clean:
-                clean.finish(functional_call(probe.network, drawn, (noise,)))
-            with perturbed:
-                perturbed.finish(functional_call(probe.network, drawn, (noise + self.perturbation * direction,)))
+        clean, perturbed = (
+            self._features(probe, images, drawn) for images in (noise, noise + self.perturbation * direction)
+        )
         change = (clean.features - perturbed.features).abs().flatten(1).double().sum(1).mean()
         return float(change.log()) + clean.log_deviations
+
+    def _features(self, probe: Probe, images: Tensor, drawn: dict[str, Tensor]) -> "_Features":
+        """One pass; each starts from the seed, so that dropout is the same in both."""
+        features = _Features()
+        with left_as_found(probe.network, training=True, seed=probe.seed), torch.no_grad():
+            with features:
+                output = functional_call(probe.network, drawn, (images,))
+            features.finish(output)
+        return features
 
 
 zen_score = ZenScore()

@@ -64,6 +64,14 @@ def test_depends_on_the_seed_and_not_on_the_weights_images_or_history():
     assert score(network, BATCH, ["zen_score"], seed=2) != first
 
 
+def test_dropout_is_the_same_in_both_passes():
+    def with_dropout(perturbation):
+        network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 4, 3))
+        return ZenScore(perturbation=perturbation)(Probe(network, BATCH))
+
+    assert with_dropout(1e-2) - with_dropout(1e-3) == pytest.approx(math.log(10), abs=0.05)
+
+
 @pytest.mark.parametrize(
     "head",
     [
