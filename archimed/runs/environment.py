@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("archimed", "torch", "monai", "numpy", "scipy", "scikit-learn", "pymoo", "pydantic", "matplotlib")
+PACKAGES = ("archimed", "torch", "monai", "numpy", "scipy", "scikit-learn", "pymoo", "pydantic")
 
 
 def describe_environment() -> dict[str, Any]:
