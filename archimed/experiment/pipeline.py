@@ -82,6 +82,7 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
     bench.machine = settle_machine(bench)
     measured = replace(
         experiment.machine,
+        device=bench.machine.device,
         threads=bench.machine.threads,
         precision=bench.machine.precision,
         memory_format=bench.machine.memory_format,

@@ -14,13 +14,11 @@ TASKS: Mapping[str, str] = {
     "segmentation": "mark regions in an image",
 }
 STAGES: Mapping[str, str] = {"search": "Search", "train": "Training", "evaluate": "Evaluation", "report": "Report"}
-DATES = ("date", "started", "created")  # keys under which a run may say when it was made
 
 
 def sources(run: Run) -> list[str]:
     """The data as the user typed them."""
-    data = mapping(run.experiment, "data")
-    found = run.experiment.get("sources") or data.get("sources") or data.get("source") or run.summary.get("data") or []
+    found = run.experiment.get("sources") or run.summary.get("data") or []
     return [str(source) for source in found] if isinstance(found, list) else [str(found)]
 
 
@@ -31,8 +29,7 @@ def data_name(run: Run) -> str:
 
 def date(run: Run) -> str:
     """The day the run was made, if it says so."""
-    found = next((record[key] for record in (run.environment, run.experiment) for key in DATES if record.get(key)), "")
-    return str(found)[:10]
+    return str(run.environment.get("started") or "")[:10]
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
