@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-TaskKind = Literal["binary", "multi-class", "multi-label", "segmentation"]
+TaskKind = Literal["binary", "multi-class", "ordinal", "multi-label", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -11,9 +11,10 @@ class ImagingTask:
     """One imaging task.
 
     Attributes:
-        kind: `binary` and `multi-class` classification (one class per image; ordinal grades count as classes),
+        kind: `binary`, `multi-class` and `ordinal` classification (one class per image; ordinal: grades in order),
             `multi-label` (any number of labels per image) or `segmentation` (one class per pixel).
-        class_names: the classes, or the labels of a multi-label task; a network has one output for each. The
+        class_names: the classes (of a segmentation the background first), or the labels of a multi-label task; a network
+            has one output for each. The
             positive class of a binary task is the last.
         channels: image channels (grey 1, RGB 3, or one per modality).
         image_size: pixels per axis, without channels: (height, width) or (depth, height, width).

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from archimed.data.arrays import Arrays
+from archimed.data.volume import ChannelKind
 from archimed.errors import DataError
 from archimed.task import ImagingTask
 
@@ -55,17 +57,19 @@ class Fold:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some cases of a data set, in the order of `ids`.
+    """Some cases of a data set, in the order of `ids`; images and masks stay where they are until they are taken.
 
     Attributes:
         ids: case ids.
-        images: [case, channel, *space] as stored (uint8, uint16 or float32), contiguous.
+        images: [channel, *space] of each case, as stored.
         target: class indices [case] (int64) or labels [case, label] (float32; 0, 1, or NaN where unknown).
+        masks: class indices [*space] of each case (uint8), for segmentation.
     """
 
     ids: tuple[str, ...]
-    images: Shaped[Tensor, "case channel *space"]
+    images: Arrays
     target: Shaped[Tensor, "case *label"]
+    masks: Arrays | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,12 +81,18 @@ class Dataset:
 
     Attributes:
         name: short name for reports.
-        source_kind: what it was read from: `medmnist`, `csv`, `folders`, `phantom` or `object`.
-        task: what is asked of a network.
+        source_kind: what it was read from: `medmnist`, `csv`, `folders`, `masks`, `nnunet`, `datalist`, `phantom` or
+            `object`.
+        task: what is asked of a network; where images differ in size, its `image_size` is the largest along each axis.
         cases: in the order of `images` and `target`.
-        images: [case, channel, *space] as stored (uint8, uint16 or float32); may be backed by a memory-mapped file.
-        target: class indices [case] (int64) or labels [case, label] (float32; 0, 1, or NaN where unknown).
+        images: [channel, *space] of each case as stored (uint8, uint16, int16 or float32); a stacked tensor will do.
+        target: class indices [case] (int64) or labels [case, label] (float32; 0, 1, or NaN where unknown); for
+            segmentation, which classes occur in each mask [case, class] (float32, 0 or 1).
+        masks: class indices [*space] of each case (uint8), for segmentation; a stacked tensor will do.
         folds: the divisions into train, validation and test; the only one where there is a single split.
+        channel_names: what each channel shows, for example "PET"; empty where the source does not say.
+        channel_kinds: what the values of each channel are; empty means `other` throughout.
+        spacing: millimetres between pixels along each axis for every case; empty, or None for a case, where unknown.
         patients_known: whether the source says who the patients are; if not, every case counts as its own.
         medmnist_flag: the name of the MedMNIST file without its ending, size included ("breastmnist_224"), if it is
             one of the published sets.
@@ -93,19 +103,33 @@ class Dataset:
     source_kind: str
     task: ImagingTask
     cases: tuple[Case, ...]
-    images: Shaped[Tensor, "case channel *space"]
+    images: Arrays
     target: Shaped[Tensor, "case *label"]
+    masks: Arrays | None = None
     folds: tuple[Fold, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    channel_kinds: tuple[ChannelKind, ...] = ()
+    spacing: tuple[tuple[float, ...] | None, ...] = ()
     patients_known: bool = False
     medmnist_flag: str | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "images", Arrays.of(self.images))
+        if self.masks is not None:
+            object.__setattr__(self, "masks", Arrays.of(self.masks))
         if not len(self.cases) == len(self.images) == len(self.target):
             raise DataError(
                 f"Data set {self.name!r} needs one image and one target per case; got {len(self.cases)} cases, "
                 f"{len(self.images)} images and {len(self.target)} targets. Make the three equally long."
             )
+        if (self.masks is not None) != (self.task.kind == "segmentation"):
+            raise DataError(
+                f"Data set {self.name!r} is of kind {self.task.kind} and {'has' if self.masks is not None else 'lacks'} "
+                "masks; a segmentation has masks, other tasks have none. Correct the task or the masks."
+            )
+        if self.masks is not None and self.masks.shapes != tuple(shape[1:] for shape in self.images.shapes):
+            raise DataError(f"Every mask of data set {self.name!r} must have the size of its image. Repair the masks.")
         if len(self._rows) != len(self.cases):
             raise DataError(
                 f"Case ids of data set {self.name!r} must be unique; got {len(self._rows)} different ids for "
@@ -127,9 +151,14 @@ class Dataset:
         return [self._rows[name] for name in ids]
 
     def subset(self, ids: Sequence[str]) -> Subset:
-        """The cases of these ids, in that order; images and targets are copied once."""
-        rows = torch.tensor(self.rows(ids), dtype=torch.int64)
-        return Subset(tuple(ids), self.images[rows].contiguous(), self.target[rows].contiguous())
+        """The cases of these ids, in that order; only targets are copied."""
+        rows = self.rows(ids)
+        masks = None if self.masks is None else self.masks.select(rows)
+        return Subset(tuple(ids), self.images.select(rows), self.target[rows].contiguous(), masks)
+
+    def kind_of(self, channel: int) -> ChannelKind:
+        """What the values of a channel are."""
+        return self.channel_kinds[channel] if self.channel_kinds else "other"
 
     @property
     def has_lesion_area(self) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import SPLIT_NAMES, Dataset, SplitName
 from archimed.data.privacy import patient_hash, user_key
 
@@ -40,7 +42,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "patient_hashes": _hashes(patients) if dataset.patients_known and dataset.source_kind != "phantom" else None,
         "folds": len(dataset.folds),
         "counts": class_counts(dataset),
-        "images": {"shape": list(dataset.images.shape[1:]), "type": str(dataset.images.dtype).removeprefix("torch.")},
+        "images": {"shapes": _shapes(dataset.images), "type": str(dataset.images.dtype).removeprefix("torch.")},
         "intensity": {"min": low, "max": high},
         "unknown_labels": unknown_labels(dataset),
         "duplicates_across_splits": len(duplicates_across_splits(dataset)),
@@ -48,6 +50,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "checksum": checksum(dataset),
         "notes": list(dataset.notes),
     }
+
+
+def _shapes(images: Arrays) -> dict[str, int]:
+    """How many images have each shape."""
+    counts = Counter("x".join(map(str, shape)) for shape in images.shapes)
+    return dict(counts.most_common())
 
 
 def _hashes(patients: set[str]) -> list[str]:
@@ -73,19 +81,21 @@ def unknown_labels(dataset: Dataset) -> int:
     return int(torch.isnan(dataset.target).sum()) if dataset.target.is_floating_point() else 0
 
 
-def intensity_range(images: Shaped[Tensor, "case channel *space"]) -> tuple[list[float], list[float]]:
+def intensity_range(images: Arrays) -> tuple[list[float], list[float]]:
     """Smallest and largest stored value of each channel."""
-    pixels = images.numpy().swapaxes(0, 1)
-    return [float(channel.min()) for channel in pixels], [float(channel.max()) for channel in pixels]
+    pixels = [image.flatten(1).numpy() for image in images]
+    low = np.min([image.min(1) for image in pixels], axis=0)
+    high = np.max([image.max(1) for image in pixels], axis=0)
+    return [float(value) for value in low], [float(value) for value in high]
 
 
 def checksum(dataset: Dataset) -> str:
     """SHA-256 of ids, image size, images and targets, in the order of the cases."""
     digest = hashlib.sha256()
     digest.update("\n".join(case.id for case in dataset.cases).encode())
-    digest.update(repr((tuple(dataset.images.shape), str(dataset.images.dtype))).encode())
-    for image in dataset.images.numpy():
-        digest.update(np.ascontiguousarray(image).data)
+    digest.update(repr((dataset.images.shapes, str(dataset.images.dtype))).encode())
+    for array in (*dataset.images, *(dataset.masks or ())):
+        digest.update(array.contiguous().numpy().data)
     digest.update(np.ascontiguousarray(dataset.target.numpy()).data)
     return digest.hexdigest()
 
@@ -95,10 +105,9 @@ def duplicates_across_splits(dataset: Dataset) -> list[dict[str, list[int]]]:
     if not dataset.folds:
         return []
     groups: dict[bytes, dict[str, list[int]]] = {}
-    pixels = dataset.images.numpy()
     for name in SPLIT_NAMES:
         for row in dataset.rows(dataset.folds[0].split(name)):
-            content = hashlib.blake2b(np.ascontiguousarray(pixels[row]).data, digest_size=16).digest()
+            content = hashlib.blake2b(dataset.images[row].contiguous().numpy().data, digest_size=16).digest()
             groups.setdefault(content, {}).setdefault(name, []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -116,21 +125,23 @@ def contact_sheets(dataset: Dataset, folder: Path) -> list[Path]:
             continue
         chosen = [rows[k] for k in np.linspace(0, len(rows) - 1, min(TILES, len(rows))).astype(int)]
         path = folder / f"{index:02d}-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-') or 'class'}.png"
-        Image.fromarray(_sheet(dataset.images[chosen])).save(path)
+        Image.fromarray(_sheet([dataset.images[row] for row in chosen])).save(path)
         written.append(path)
     return written
 
 
-def _sheet(images: Shaped[Tensor, "case channel *space"]) -> UInt8[np.ndarray, "height width 3"]:
+def _sheet(images: Sequence[Shaped[Tensor, "channel *space"]]) -> UInt8[np.ndarray, "height width 3"]:
     """Images in a near-square grid, grey values stretched over the 1st to 99th percentile of all of them."""
     from PIL import Image
 
-    flat = images if images.ndim == 4 else images[:, :, images.shape[2] // 2]
-    values = (flat if flat.shape[1] == 3 else flat[:, :1].expand(-1, 3, -1, -1)).to(torch.float32).numpy()
-    if images.dtype != torch.uint8:
-        low, high = np.percentile(values, (1, 99))
-        values = (values - low) / max(high - low, 1e-12) * 255
-    tiles = np.moveaxis(values.clip(0, 255).astype(np.uint8), 1, -1)
+    flat = [image if image.ndim == 3 else image[:, image.shape[1] // 2] for image in images]
+    values = [
+        (image if len(image) == 3 else image[:1].expand(3, -1, -1)).to(torch.float32).numpy() for image in flat
+    ]
+    if images[0].dtype != torch.uint8:
+        low, high = np.percentile(np.concatenate([value.ravel() for value in values]), (1, 99))
+        values = [(value - low) / max(high - low, 1e-12) * 255 for value in values]
+    tiles = [np.moveaxis(value.clip(0, 255).astype(np.uint8), 0, -1) for value in values]
     columns = int(np.ceil(np.sqrt(len(tiles))))
     lines = -(-len(tiles) // columns)
     sheet = np.zeros((lines * TILE_SIDE, columns * TILE_SIDE, 3), np.uint8)

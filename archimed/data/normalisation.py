@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset, Subset
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
@@ -36,17 +37,16 @@ class Normalisation:
         return cls(FULL_SCALE.get(dtype, 1.0), (0.5,) * channels, (0.5,) * channels)
 
     @classmethod
-    def fit(cls, images: Shaped[Tensor, "case channel *space"]) -> "Normalisation":
+    def fit(cls, images: Arrays) -> "Normalisation":
         """Mean and standard deviation per channel over all pixels of these images; a constant channel has std 1."""
         full_scale = FULL_SCALE.get(images.dtype, 1.0)
-        totals = np.zeros(images.shape[1])
-        squares = np.zeros(images.shape[1])
         shift = images[0].double().flatten(1).mean(1).numpy()  # keeps the sum of squares from cancelling
-        for start in range(0, len(images), CHUNK):
-            pixels = images[start : start + CHUNK].double().transpose(0, 1).flatten(1).numpy() - shift[:, None]
+        totals, squares, count = np.zeros(len(shift)), np.zeros(len(shift)), 0
+        for part in images.parts(CHUNK):
+            pixels = part.double().transpose(0, 1).flatten(1).numpy() - shift[:, None]
             totals += pixels.sum(1)
             squares += np.square(pixels).sum(1)
-        count = images.numel() / images.shape[1]
+            count += pixels.shape[1]
         variance = np.maximum(squares / count - np.square(totals / count), 0.0)
         std = np.where(variance > 0, np.sqrt(variance) / full_scale, 1.0)
         return cls(full_scale, tuple(map(float, (totals / count + shift) / full_scale)), tuple(map(float, std)))
@@ -96,12 +96,12 @@ def fit_normalisation(dataset: Dataset, training: Subset, settings: DataSettings
     )
     if not half:
         return Normalisation.fit(training.images)
-    if (
-        training.images.is_floating_point()
-        and not 0 <= float(training.images.min()) <= float(training.images.max()) <= 1
-    ):
+    dtype = training.images.dtype
+    low = min(float(image.min()) for image in training.images)
+    high = max(float(image.max()) for image in training.images)
+    if dtype not in FULL_SCALE and not 0 <= low <= high <= 1:
         raise DataError(
-            "data.normalisation=half needs integer images or values from 0 to 1; the training images range from "
-            f"{float(training.images.min()):g} to {float(training.images.max()):g}. Use data.normalisation=training."
+            "data.normalisation=half needs uint8 or uint16 images or values from 0 to 1; the training images range from "
+            f"{low:g} to {high:g}. Use data.normalisation=training."
         )
-    return Normalisation.half(training.images.dtype, training.images.shape[1])
+    return Normalisation.half(dtype, dataset.task.channels)

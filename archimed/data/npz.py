@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import SPLIT_NAMES, Case, Dataset
 from archimed.data.decoding import DECODER_ERRORS
 from archimed.data.medmnist_sets import MEDMNIST, published
@@ -46,7 +47,7 @@ def read_npz(path: Path, problems: Problems) -> Dataset:
         source_kind="medmnist",
         task=ImagingTask(kind, class_names, tensor.shape[1], tuple(tensor.shape[2:])),
         cases=tuple(cases),
-        images=tensor,
+        images=Arrays.of(tensor),
         target=target,
         patients_known=patients is not None,
         medmnist_flag=path.stem if stem else None,

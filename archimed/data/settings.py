@@ -1,29 +1,83 @@
 """The `data.*` settings."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
+Spacing = Annotated[float, Field(gt=0, le=100)]  # millimetres
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DataSettings:
     """How images are read, divided and normalised."""
 
-    image_size: int | None = Field(
+    image_size: Side | tuple[Side, Side] | tuple[Side, Side, Side] | None = Field(
         default=None,
-        ge=8,
-        le=4096,
-        description="pixels per side to which every image is resized, antialiased, aspect ratio not kept; none keeps "
-        "the size of the source",
+        description="pixels along every axis, or along each as [height, width] or [depth, height, width], to which "
+        "images are brought (see data.fit); none keeps the size of the source",
+    )
+    fit: Literal["resize", "crop-or-pad"] = Field(
+        default="resize",
+        description="how images come to data.image_size. resize: antialiased, aspect ratio not kept; crop-or-pad: "
+        "about the centre, pixels kept as they are",
+    )
+    spacing_mm: Spacing | tuple[Spacing, Spacing] | tuple[Spacing, Spacing, Spacing] | None = Field(
+        default=None,
+        description="distance of pixels in millimetres, along every axis or along each, to which images with known "
+        "spacing are resampled; none keeps that of the source (of the first modality)",
     )
     channels: Literal[1, 3] | None = Field(
         default=None, description="convert all images to grey (1) or RGB (3); none keeps what the source holds"
     )
+    modalities: tuple[str, ...] | None = Field(
+        default=None, description="the modalities to use, in this order, as in [pet, ct]; none uses all"
+    )
+    missing_modality: Literal["error", "leave-out"] = Field(
+        default="error", description="what happens to a case that lacks a modality"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="where a table keeps what: by role (id, image, image_<modality>, label, mask, patient, split, fold, "
+        "region, lesion_area) the name of a column or a template as in images/{image}",
+    )
+    label_columns: tuple[str, ...] = Field(
+        default=(), description="columns of a table that hold the labels of a multi-label task (0, 1, empty = unknown)"
+    )
+    image_pattern: str | None = Field(
+        default=None, description="which files of a folder are images to segment, as in images/*.png"
+    )
+    mask_pattern: str | None = Field(
+        default=None, description="the mask of each image in a folder, as in masks/{name} or {stem}_mask.png"
+    )
+    mask_values: Literal["auto", "classes", "foreground"] = Field(
+        default="auto",
+        description="classes: every value of the masks is a class, the smallest the background; foreground: all above "
+        "zero is one class (instance maps); auto: classes, if there are no more than 32 values",
+    )
+    roi: str | None = Field(
+        default=None, description="name of the structure in RTSTRUCT or SEG masks; none takes the only one"
+    )
+    region_margin_mm: float = Field(
+        default=10.0,
+        ge=0,
+        description="margin kept around a region of interest, in millimetres (pixels where the spacing is unknown)",
+    )
+    ordinal: bool = Field(default=False, description="the classes are grades in order, such as 0 to 4")
     normalisation: Literal["auto", "half", "training"] = Field(
         default="auto",
         description="half: mean and standard deviation 0.5 of the full scale (MedMNIST protocol); training: mean and "
-        "standard deviation per channel of the training split; auto: half for 2D MedMNIST files, training otherwise",
+        "standard deviation per channel of the training split; auto: half for 2D MedMNIST files, else by what the "
+        "channel is: CT by window, MR by the case's own mean and deviation, PET in SUV, training for others",
+    )
+    ct_window: tuple[float, float] | None = Field(
+        default=None,
+        description="Hounsfield units between which CT is clipped; none takes the 0.5th and 99.5th percentile of the "
+        "foreground of the training split (nnU-Net)",
+    )
+    suv_window: tuple[float, float] = Field(
+        default=(0.0, 20.0), description="standardised uptake values between which PET is clipped, then scaled to 0 to 1"
     )
     folds: int | None = Field(
         default=None,
@@ -32,6 +86,9 @@ class DataSettings:
         description="test folds of a cross-validation by patient, 1 for a single split; none takes what the source "
         "says (a `fold` column), else 1. Where the source has an official test split it stays the test split and "
         "the folds are validation folds",
+    )
+    fold_repeats: int = Field(
+        default=1, ge=1, le=20, description="how often the cross-validation is repeated, each time divided anew"
     )
     validation_fraction: float = Field(
         default=0.2,
@@ -49,4 +106,9 @@ class DataSettings:
         default=None,
         description="class of a two-class CSV or folder tree that counts as positive; none takes the last in "
         "alphabetical or numerical order",
+    )
+    cache: bool = Field(
+        default=True,
+        description="keep decoded and resampled images of files in the user's cache, mapped into memory; off reads "
+        "them anew into memory each time",
     )

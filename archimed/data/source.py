@@ -3,14 +3,21 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from archimed.data.class_folders import read_class_folders
-from archimed.data.csv_table import read_csv
+from archimed.data.arrays import Arrays
+from archimed.data.assembly import Progress, assemble
+from archimed.data.channels import with_channels
+from archimed.data.class_folders import list_class_folders
+from archimed.data.csv_table import list_csv
+from archimed.data.datalist import list_datalist
 from archimed.data.dataset import Dataset
-from archimed.data.image_files import with_channels
+from archimed.data.image_mask_folders import list_masks
+from archimed.data.listing import Listing
 from archimed.data.medmnist import medmnist_file
 from archimed.data.medmnist_sets import MEDMNIST, published
+from archimed.data.nnunet import list_nnunet
 from archimed.data.npz import read_npz
 from archimed.data.phantoms import PHANTOMS, parse_options
 from archimed.data.problems import Problems
@@ -21,12 +28,20 @@ from archimed.data.user_object import read_object
 from archimed.errors import DataError
 
 FORMS = (
-    "a MedMNIST .npz file, a MedMNIST name (breastmnist, pathmnist_64), a .csv table, a folder with one folder per "
-    "class, phantom:lesions2d, or file.py:object"
+    "a MedMNIST .npz file, a MedMNIST name (breastmnist, pathmnist_64), a .csv table, an nnU-Net folder, a MONAI "
+    "datalist .json, a folder with one folder per class, a folder with data.image_pattern and data.mask_pattern, "
+    "phantom:lesions2d, or file.py:object"
 )
+Lister = Callable[[Path, DataSettings, Problems], Listing]
 
 
-def load_dataset(source: str, settings: DataSettings, seed: int, image_size: int | None = None) -> Dataset:
+def load_dataset(
+    source: str,
+    settings: DataSettings,
+    seed: int,
+    image_size: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
     """The data set that `source` names, whatever its format, with its folds.
 
     Args:
@@ -34,29 +49,33 @@ def load_dataset(source: str, settings: DataSettings, seed: int, image_size: int
         settings: the `data.*` settings.
         seed: of splits that the source does not name, and of phantoms.
         image_size: pixels per side, in place of `settings.image_size`.
+        progress: told after each image file how many of how many are read.
 
     Raises:
         DataError: on the first flaw that forbids the use of the data.
     """
     if image_size is not None:
         settings = dataclasses.replace(settings, image_size=image_size)
-    return read_source(source, settings, seed, Problems(strict=True))
+    return read_source(source, settings, seed, Problems(strict=True), progress)
 
 
-def load_cases(source: str, settings: DataSettings, seed: int, image_size: int) -> Dataset:
+def load_cases(source: str, settings: DataSettings, seed: int, image_size: tuple[int, ...]) -> Dataset:
     """As `load_dataset`, for data whose cases are all used alike: undivided, so that any number of them will do.
 
     Raises:
         DataError: on the first flaw that forbids the use of the data.
     """
     problems = Problems(strict=True)
-    dataset = _read(source, dataclasses.replace(settings, image_size=image_size), seed, problems)
+    settings = dataclasses.replace(settings, image_size=image_size)  # type: ignore[arg-type]  # pydantic checks it
+    dataset = _read(source, settings, seed, problems, None)
     return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
 
 
-def read_source(source: str, settings: DataSettings, seed: int, problems: Problems) -> Dataset:
+def read_source(
+    source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None = None
+) -> Dataset:
     """As `load_dataset`, with the flaws going to `problems`."""
-    dataset = _read(source, settings, seed, problems)
+    dataset = _read(source, settings, seed, problems, progress)
     _check_target(dataset, problems)
     dataset = dataclasses.replace(dataset, folds=make_folds(dataset, settings, seed, problems))
     check_folds(dataset, problems)
@@ -68,18 +87,19 @@ def read_source(source: str, settings: DataSettings, seed: int, problems: Proble
     return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
 
 
-def _read(source: str, settings: DataSettings, seed: int, problems: Problems) -> Dataset:
+def _read(
+    source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None
+) -> Dataset:
     """The data set without folds, by the form of `source`."""
     path = Path(source).expanduser()
     if source.startswith("phantom:"):
         name, _, options = source.removeprefix("phantom:").partition("?")
         if name not in PHANTOMS:
             raise _unknown(source)
-        return _converted(PHANTOMS[name](parse_options(options, settings.image_size), seed), settings)
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return read_csv(path, settings, problems)
-    if path.is_dir():
-        return read_class_folders(path, settings, problems)
+        side = settings.image_size if isinstance(settings.image_size, int) else None
+        return _converted(PHANTOMS[name](parse_options(options, side), seed), settings)
+    if lister := _lister(path, settings):
+        return assemble(lister(path, settings, problems), settings, problems, progress)
     if path.suffix.lower() == ".npz" and path.is_file():
         return _converted(read_npz(path, problems), settings)
     if stem := published(source.lower()):
@@ -89,25 +109,43 @@ def _read(source: str, settings: DataSettings, seed: int, problems: Problems) ->
     raise _unknown(source)
 
 
+def _lister(path: Path, settings: DataSettings) -> Lister | None:
+    """Which format of image files a path is; None if it is none."""
+    if path.is_dir():
+        if settings.mask_pattern is not None:
+            return list_masks
+        return list_nnunet if (path / "dataset.json").is_file() else list_class_folders
+    if not path.is_file():
+        return None
+    files: dict[str, Lister] = {".csv": list_csv, ".json": list_datalist}
+    return files.get(path.suffix.lower())
+
+
 def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
     """With the channels and image size that the settings ask for."""
-    images, notes = with_channels(dataset.images, settings.channels), list(dataset.notes)
+    if dataset.images.shape is None or (settings.channels is None and settings.image_size is None):
+        return dataset
+    images, notes = with_channels(dataset.images.all(), settings.channels), list(dataset.notes)
     if settings.image_size is not None:
-        if settings.image_size > max(images.shape[2:]):
-            sides = "x".join(map(str, images.shape[2:]))
-            notes.append(f"The images were enlarged from {sides} to {settings.image_size} pixels per side.")
+        space = tuple(images.shape[2:])
+        size = (settings.image_size,) * len(space) if isinstance(settings.image_size, int) else settings.image_size
+        if max(size) > max(space):
+            old, new = ("x".join(map(str, sides)) for sides in (space, size))
+            notes.append(f"The images were enlarged from {old} to {new} pixels.")
         images = resize(images, settings.image_size)
     task = dataclasses.replace(dataset.task, channels=images.shape[1], image_size=tuple(images.shape[2:]))
-    return dataclasses.replace(dataset, images=images, task=task, notes=tuple(notes))
+    return dataclasses.replace(dataset, images=Arrays.of(images), task=task, notes=tuple(notes))
 
 
 def _check_target(dataset: Dataset, problems: Problems) -> None:
     if dataset.target.is_floating_point():
-        if not ((dataset.target == 0).any(0) & (dataset.target == 1).any(0)).any():
+        if not ((dataset.target == 0).any(0) & (dataset.target == 1).any(0)).any() and dataset.masks is None:
             problems.fatal(
                 f"A multi-label task needs a label that some cases have and others lack; {dataset.name} has none. "
                 "Add cases."
             )
+        if dataset.masks is not None and not (dataset.target[:, 1:] == 1).any():
+            problems.fatal(f"A segmentation needs masks that are not all empty; those of {dataset.name} are. Check them.")
         return
     if len(set(dataset.target.tolist())) < 2:
         problems.fatal(

@@ -88,7 +88,7 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
     subset = dataset.subset(fold.train[: recipe.batch_size])
-    batch = Batch(normalise(subset.images), subset.target)
+    batch = Batch(normalise(subset.images.all()), subset.target)
     document = architecture_document(selection, dataset.task, normalise)
     with bench.machine.session():
         network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()

@@ -47,7 +47,7 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         folder = directory.network(name, *fold_and_seed(path))
         stored = load_network(folder, experiment.method.space)
         if dataset is None:
-            found = load_cases(source, experiment.data, experiment.seed, stored.task.image_size[0])
+            found = load_cases(source, experiment.data, experiment.seed, stored.task.image_size)
             dataset = with_classes(found, stored.task)
             observer.stage("predict")
         repeats.setdefault(name, []).append(predicted(experiment, stored, dataset, fold_and_seed(path), out / name))

@@ -100,7 +100,7 @@ def settle_machine(bench: Workbench) -> Machine:
     if wanted.threads and wanted.precision and wanted.memory_format:
         return Machine(wanted.threads, choose_device(wanted.device), wanted.precision, wanted.memory_format)
     subset = dataset.subset(dataset.folds[0].train[: method.training.batch_size])
-    batch = Batch(bench.normalisation(dataset, 0)(subset.images), subset.target)
+    batch = Batch(bench.normalisation(dataset, 0)(subset.images.all()), subset.target)
     rng = numpy_generator(bench.experiment.seed, "machine trial")
     with torch_seed(bench.experiment.seed, "machine trial"):
         network = method.space.build(random_genotype(method.space.choices, rng), dataset.task)

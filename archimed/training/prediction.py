@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from archimed.data.arrays import Arrays
 from archimed.task import TaskKind
 from archimed.training.machine import Machine
 
@@ -14,7 +15,7 @@ Normalise = Callable[[Tensor], Tensor]  # raw images as stored -> float32, each 
 
 def predict(
     network: nn.Module,
-    images: Shaped[Tensor, "case channel *space"],
+    images: Shaped[Tensor, "case channel *space"] | Arrays,
     normalise: Normalise,
     task_kind: TaskKind,
     machine: Machine,
@@ -31,7 +32,7 @@ def predict(
 
 def predict_logits(
     network: nn.Module,
-    images: Shaped[Tensor, "case channel *space"],
+    images: Shaped[Tensor, "case channel *space"] | Arrays,
     normalise: Normalise,
     machine: Machine,
     batch_size: int,
@@ -42,10 +43,16 @@ def predict_logits(
     network.eval()
     try:
         with torch.inference_mode():
-            logits = [network(machine.place_images(normalise(part))).cpu() for part in images.split(batch_size)]
+            parts = torch.arange(len(images)).split(batch_size)
+            logits = [network(machine.place_images(normalise(taken(images, rows)))).cpu() for rows in parts]
     finally:
         network.train(training)
     return torch.cat(logits).float()
+
+
+def taken(images: Tensor | Arrays, rows: Tensor) -> Tensor:
+    """Some consecutive images of a tensor or of arrays that may be mapped from a file."""
+    return images.take(rows) if isinstance(images, Arrays) else images[int(rows[0]) : int(rows[-1]) + 1]
 
 
 def probabilities(logits: Float[Tensor, "case output *space"], task_kind: TaskKind) -> Tensor:

@@ -1,6 +1,7 @@
 """One step of training and what it is fed: the optimizer, batches, images held in memory."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Protocol
 
 import psutil
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from archimed.batch import target_loss
+from archimed.data.arrays import Arrays
 from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise
 from archimed.training.recipe import Recipe
@@ -19,8 +21,8 @@ class Examples(Protocol):
     """Images and targets in memory, e.g. `archimed.data`'s Subset."""
 
     @property
-    def images(self) -> Tensor:
-        """Raw, as stored: [case, channel, *space]."""
+    def images(self) -> Arrays:
+        """Raw, as stored: [channel, *space] of each case."""
 
     @property
     def target(self) -> Tensor:
@@ -85,8 +87,9 @@ class ImagesInMemory:
     def __init__(self, examples: Examples, normalise: Normalise, machine: Machine) -> None:
         self.target = examples.target
         limit = min(NORMALISED_BYTES_LIMIT, psutil.virtual_memory().available // 4)
-        fits = examples.images.numel() * 4 <= limit
-        self.images = machine.place_images(normalise(examples.images)) if fits else examples.images
+        arrays = Arrays.of(examples.images)
+        fits = sum(map(prod, arrays.shapes)) * 4 <= limit
+        self.images: Tensor | Arrays = machine.place_images(normalise(arrays.all())) if fits else arrays
         self.normalise: Normalise = _unchanged if fits else normalise
         self._device_target = examples.target.to(machine.device)
         self._machine = machine
@@ -96,7 +99,8 @@ class ImagesInMemory:
 
     def batch(self, cases: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and targets of some cases, on the device."""
-        images = self._machine.place_images(self.normalise(self.images[cases.to(self.images.device)]))
+        raw = self.images.take(cases) if isinstance(self.images, Arrays) else self.images[cases.to(self.images.device)]
+        images = self._machine.place_images(self.normalise(raw))
         return images, self._device_target[cases.to(images.device)]
 
 

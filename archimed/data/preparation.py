@@ -1,0 +1,158 @@
+"""One case from its files: every modality on one grid, cropped, resampled and brought to size, with its mask.
+
+All that a case needs by itself happens here, once; what must be fitted on training images is `normalisation`.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from archimed.data.channels import with_channels
+from archimed.data.fitting import crop_to_region, fit
+from archimed.data.listing import Entry, Modality
+from archimed.data.reading import read_image, read_mask
+from archimed.data.resampling import resample, same_grid, spaced_grid
+from archimed.data.settings import DataSettings
+from archimed.data.volume import ChannelKind, Volume
+from archimed.errors import DataError
+
+LARGEST_CLASS = 255  # masks are kept as uint8
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """What is kept of one case.
+
+    Attributes:
+        image: [channel, *space]; uint8, uint16, int16 or float32.
+        mask: values as in the file (uint8), or zeros and ones with `data.mask_values=foreground`.
+        spacing: millimetres along each axis; None where unknown.
+        channel_names: the modality of each channel; empty where there is only one, without a name.
+        channel_kinds: what the values of each channel are.
+        patient: who it is, as the files say; kept in memory only.
+        remarks: what was changed to get there.
+    """
+
+    image: Shaped[Tensor, "channel *space"]
+    mask: Shaped[Tensor, "*space"] | None
+    spacing: tuple[float, ...] | None
+    channel_names: tuple[str, ...]
+    channel_kinds: tuple[ChannelKind, ...]
+    patient: str | None = field(repr=False)
+    remarks: tuple[str, ...]
+
+
+def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings) -> PreparedCase:
+    """Read and prepare one case; DataError names its origin and the file that forbids its use."""
+    origin = entry.case.origin
+    volumes = [
+        read_image(path, origin if len(modalities) == 1 else f"{modality.name} of {origin}")
+        for path, modality in zip(entry.images, modalities, strict=True)
+        if path is not None
+    ]
+    if len(volumes) != len(modalities):
+        missing = next(m.name for m, path in zip(modalities, entry.images, strict=True) if path is None)
+        raise DataError(
+            f"Every case needs all modalities; {origin} has no {missing}. Add the file, or leave such cases out with "
+            "--set data.missing_modality=leave-out."
+        )
+    kinds = [modality.kind or volume.kind for modality, volume in zip(modalities, volumes, strict=True)]
+    grid = volumes[0]
+    if entry.region is not None:
+        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+        grid = crop_to_region(grid, region, settings.region_margin_mm)
+    grid = _spaced(grid, settings, origin)
+    aligned = [grid, *(_onto(volume, grid, origin, modalities) for volume in volumes[1:])]
+    pixels = [_own_scale(volume.pixels, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
+    image = torch.from_numpy(np.ascontiguousarray(_stacked(pixels)))
+    mask = None if entry.mask is None else torch.from_numpy(_mask(entry, grid, settings))
+    if len(modalities) == 1:
+        image = with_channels(image[None], settings.channels)[0]
+    channels = [len(part) for part in pixels] if len(modalities) > 1 else [len(image)]
+    image, mask, spacing = _sized(image, mask, grid.spacing, settings, origin)
+    named = len(modalities) > 1 or modalities[0].name != "image"
+    return PreparedCase(
+        image=image,
+        mask=mask,
+        spacing=spacing,
+        channel_names=tuple(np.repeat([m.name for m in modalities], channels).tolist()) if named else (),
+        channel_kinds=tuple(kind for kind, count in zip(kinds, channels, strict=True) for _ in range(count)),
+        patient=next((volume.patient for volume in volumes if volume.patient), None),
+        remarks=tuple(dict.fromkeys(remark for volume in volumes for remark in volume.remarks)),
+    )
+
+
+def _spaced(volume: Volume, settings: DataSettings, origin: str) -> Volume:
+    if settings.spacing_mm is None:
+        return volume
+    if volume.spacing is None:
+        raise DataError(
+            f"data.spacing_mm needs images that tell their spacing; {origin} does not. Use data.image_size instead."
+        )
+    shape, affine = spaced_grid(volume, settings.spacing_mm)
+    return resample(volume, shape, affine, nearest=False)
+
+
+def _onto(volume: Volume, grid: Volume, origin: str, modalities: tuple[Modality, ...]) -> Volume:
+    """Another modality on the grid of the first."""
+    if same_grid(volume, grid):
+        return volume
+    if volume.affine is None or grid.affine is None:
+        sizes = ["x".join(map(str, one.pixels.shape[1:])) for one in (grid, volume)]
+        raise DataError(
+            f"Modalities of one case need one grid, or files that tell where they lie; of {origin}, {modalities[0].name} "
+            f"is {sizes[0]} and another {sizes[1]} without a known place. Save them on one grid."
+        )
+    return resample(volume, grid.pixels.shape[1:], grid.affine, nearest=False)
+
+
+def _own_scale(pixels: np.ndarray, kind: ChannelKind, settings: DataSettings) -> np.ndarray:
+    """MR has no unit: its values are taken from the mean, and in units of the deviation, of the case's own foreground."""
+    if kind != "mr" or settings.normalisation != "auto":
+        return pixels
+    values = pixels.astype(np.float32)
+    foreground = values[values != 0] if (values != 0).any() else values
+    mean, deviation = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
+    return (values - np.float32(mean)) / np.float32(deviation if deviation > 0 else 1.0)
+
+
+def _stacked(pixels: list[np.ndarray]) -> np.ndarray:
+    types = {part.dtype for part in pixels}
+    return np.concatenate(pixels if len(types) == 1 else [part.astype(np.float32) for part in pixels])
+
+
+def _mask(entry: Entry, grid: Volume, settings: DataSettings) -> np.ndarray:
+    assert entry.mask is not None  # noqa: S101 (the caller asks only then)
+    values = read_mask(entry.mask, f"the mask of {entry.case.origin}", grid, settings.roi)
+    if settings.mask_values == "foreground":
+        return (values > 0).astype(np.uint8)
+    if values.min() < 0 or values.max() > LARGEST_CLASS:
+        raise DataError(
+            f"A mask holds class numbers from 0 to {LARGEST_CLASS}; that of {entry.case.origin} ranges from "
+            f"{values.min()} to {values.max()}. If all above zero is one class: --set data.mask_values=foreground."
+        )
+    return values.astype(np.uint8)
+
+
+def _sized(
+    image: Tensor, mask: Tensor | None, spacing: tuple[float, ...] | None, settings: DataSettings, origin: str
+) -> tuple[Tensor, Tensor | None, tuple[float, ...] | None]:
+    """Image and mask at `data.image_size`, and the spacing that they then have."""
+    if settings.image_size is None:
+        return image, mask, spacing
+    space, wanted = tuple(image.shape[1:]), settings.image_size
+    size = (wanted,) * len(space) if isinstance(wanted, int) else tuple(wanted)
+    if len(size) != len(space):
+        raise DataError(
+            f"data.image_size names one number per axis; it has {len(size)} and {origin} has {len(space)} axes. "
+            "Give as many, or a single number."
+        )
+    fitted = fit(image, size, settings.fit, nearest=False)
+    fitted_mask = None if mask is None else fit(mask[None], size, settings.fit, nearest=True)[0]
+    if spacing is not None and settings.fit == "resize":
+        spacing = tuple(mm * old / new for mm, old, new in zip(spacing, space, size, strict=True))
+    return fitted, fitted_mask, spacing
+
