@@ -25,16 +25,16 @@ def auc(dataset: Dataset, score: np.ndarray) -> float:
 
 def test_same_seed_same_images_other_seed_other_images() -> None:
     first, again, other = phantom(60, seed=1), phantom(60, seed=1), phantom(60, seed=2)
-    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.images.all(), again.images.all())
     assert first.cases == again.cases
-    assert not torch.equal(first.images, other.images)
+    assert not torch.equal(first.images.all(), other.images.all())
 
 
 def test_the_same_scenes_are_drawn_at_every_size() -> None:
     small, large = phantom(300, 32), phantom(300, 64)
     assert small.cases == large.cases
-    shrunk = torch.nn.functional.avg_pool2d(large.images.float(), 2)
-    pairs = torch.stack([small.images.float().flatten(1), shrunk.flatten(1)], 1)
+    shrunk = torch.nn.functional.avg_pool2d(large.images.all().float(), 2)
+    pairs = torch.stack([small.images.all().float().flatten(1), shrunk.flatten(1)], 1)
     agreement = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs])
     assert agreement.median() > 0.9
     assert agreement.min() > 0.7
@@ -44,14 +44,14 @@ def test_the_same_scenes_are_drawn_at_every_size() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_brightness_and_pixels_by_themselves_say_little(size: int, seed: int) -> None:
     dataset = phantom(1000, size, seed)
-    pixels = dataset.images[:, 0].float().numpy()
+    pixels = dataset.images.all()[:, 0].float().numpy()
     for score in (pixels.mean((1, 2)), pixels.max((1, 2)), pixels.min((1, 2)), pixels.std((1, 2))):
         assert auc(dataset, score) < 0.7
 
 
 def test_structure_tells_the_classes_apart() -> None:
     dataset = phantom(1000, 64)
-    pixels = dataset.images[:, 0].float().numpy()
+    pixels = dataset.images.all()[:, 0].float().numpy()
     centre = pixels[:, 1:-1, 1:-1]
     laplacian = 4 * centre - pixels[:, 2:, 1:-1] - pixels[:, :-2, 1:-1] - pixels[:, 1:-1, 2:] - pixels[:, 1:-1, :-2]
     assert auc(dataset, np.abs(laplacian).mean((1, 2))) > 0.7
@@ -68,7 +68,7 @@ def test_sizes_run_log_uniformly_from_a_thousandth_to_a_fifth() -> None:
 
 
 def test_lesion_area_is_the_share_of_the_image_that_is_drawn() -> None:
-    from archimed.data.phantoms import _growth
+    from archimed.data.phantoms.lesions2d import _growth
 
     area = torch.tensor([0.02, 0.05, 0.15]).repeat(20)
     drawn = _growth(torch.ones(60, dtype=torch.bool), area, 128, torch.Generator().manual_seed(0))

@@ -1,14 +1,11 @@
-"""Synthetic images made on the fly, for demonstrations and tests: nothing to download, the truth is known.
+"""`lesions2d`: a patch of tissue (smooth noise, vessels, specks) with one growth in it.
 
-`lesions2d`: a patch of tissue (smooth noise, vessels, specks) with one growth in it. A lesion is irregular,
-with spicules, a sharp border and a bright rim; a benign growth is a smooth soft-edged blob. Both have the same sizes
-(1/1000 to 1/5 of the image, log-uniform), brightness and places, so only structure tells them apart, and the
-smallest ones barely can be: overall brightness says nothing.
+A lesion is irregular, with spicules, a sharp border and a bright rim; a benign growth is a smooth soft-edged blob. Both
+have the same sizes (1/1000 to 1/5 of the image, log-uniform), brightness and places, so only structure tells them
+apart, and the smallest ones barely can be: overall brightness says nothing.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from archimed.data.dataset import Case, Dataset
-from archimed.errors import DataError
+from archimed.data.phantoms.options import FLAT, PhantomOptions
 from archimed.seeding import torch_generator
 from archimed.task import ImagingTask
 
@@ -24,30 +21,18 @@ SMALLEST_AREA, LARGEST_AREA = 1 / 1000, 1 / 5  # of the image
 CHUNK = 256  # images drawn at a time
 
 
-@dataclass(frozen=True)
-class PhantomOptions:
-    """What may follow the name: `phantom:lesions2d?cases=300&size=28`.
-
-    Attributes:
-        cases: number of images, 20 to 100,000.
-        size: pixels per side, 16 to 512.
-    """
-
-    cases: int = 1000
-    size: int = 64
-
-
 def lesions2d(options: PhantomOptions, seed: int) -> Dataset:
     """Lesion (class 1) or benign growth (class 0), half of the patients each, one or two images per patient."""
+    count, size = options.fill(FLAT)
     generator = torch_generator(seed, "phantom", "lesions2d")
-    patients = _patients(options.cases, generator)
+    patients = _patients(count, generator)
     lesion = torch.randperm(int(patients[-1]) + 1, generator=generator)[patients] % 2
-    area = torch.exp(_uniform(options.cases, math.log(SMALLEST_AREA), math.log(LARGEST_AREA), generator))
-    images = torch.empty(options.cases, 1, options.size, options.size, dtype=torch.uint8)
+    area = torch.exp(_uniform(count, math.log(SMALLEST_AREA), math.log(LARGEST_AREA), generator))
+    images = torch.empty(count, 1, size, size, dtype=torch.uint8)
     grain = torch_generator(seed, "phantom", "lesions2d", "grain")  # apart: so the same scene is drawn at every size
-    for start in range(0, options.cases, CHUNK):
-        rows = slice(start, min(start + CHUNK, options.cases))
-        scene = _draw(lesion[rows].bool(), area[rows], options.size, generator)
+    for start in range(0, count, CHUNK):
+        rows = slice(start, min(start + CHUNK, count))
+        scene = _draw(lesion[rows].bool(), area[rows], size, generator)
         scene += 0.025 * torch.randn(scene.shape, generator=grain)
         images[rows, 0] = (scene.clamp(0, 1) * 255).round().to(torch.uint8)
     cases = tuple(
@@ -57,9 +42,9 @@ def lesions2d(options: PhantomOptions, seed: int) -> Dataset:
             lesion_area=float(area[row]) if lesion[row] else None,
             origin=f"image {row} of phantom:lesions2d",
         )
-        for row in range(options.cases)
+        for row in range(count)
     )
-    task = ImagingTask("binary", ("benign", "lesion"), 1, (options.size, options.size))
+    task = ImagingTask("binary", ("benign", "lesion"), 1, (size, size))
     return Dataset("lesions2d", "phantom", task, cases, images, lesion.long(), patients_known=True)
 
 
@@ -158,25 +143,3 @@ def _growth(
     shape = torch.where(lesion.view(-1, 1, 1), sharp * rim, soft)
     total = shape.sum((1, 2), keepdim=True).clamp(min=1e-3)
     return (shape * (area.view(-1, 1, 1) * size * size / total)).clamp(max=2.0)
-
-
-PHANTOMS: Mapping[str, Callable[[PhantomOptions, int], Dataset]] = {"lesions2d": lesions2d}
-
-
-def parse_options(text: str, size: int | None) -> PhantomOptions:
-    """Options written as `cases=300&size=28`; `size`, if given, wins. DataError names what cannot be used."""
-    values: dict[str, int] = {}
-    for part in filter(None, text.split("&")):
-        name, _, value = part.partition("=")
-        if name not in ("cases", "size") or not value.isdecimal():
-            raise DataError(f"A phantom takes cases=N and size=N; got {part!r}. Write ?cases=300&size=28.")
-        values[name] = int(value)
-    if size is not None:
-        values["size"] = size
-    options = PhantomOptions(**values)
-    if not 20 <= options.cases <= 100_000 or not 16 <= options.size <= 512:
-        raise DataError(
-            f"A phantom has 20 to 100000 cases of 16 to 512 pixels; got cases={options.cases}, size={options.size}. "
-            "Write ?cases=300&size=28."
-        )
-    return options
