@@ -63,7 +63,7 @@ class Arrays:
         shapes = set(self.shapes)
         return self.shapes[0] if len(shapes) == 1 else None
 
-    def take(self, rows: Sequence[int] | Tensor) -> Shaped[Tensor, "case *shape"]:
+    def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> Shaped[Tensor, "case *shape"]:
         """A stacked copy of some arrays; DataError if the arrays have several shapes."""
         if self.shape is None:
             raise DataError(

@@ -77,7 +77,7 @@ def scoring_batch(problem: SearchProblem, size: int) -> Batch:
     count = min(size, len(problem.train))
     drawn = numpy_generator(problem.seed, "scoring batch").choice(len(problem.train), size=count, replace=False)
     rows = np.sort(drawn)
-    return Batch(problem.normalise(problem.train.images.take(torch.from_numpy(rows))), problem.train.target[rows])
+    return Batch(problem.normalise(problem.train.images.take(rows)), problem.train.target[rows])
 
 
 def evaluator_of(
