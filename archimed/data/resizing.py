@@ -1,24 +1,34 @@
 """Change of image size: antialiased where images shrink, in the number type they are stored in."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional
 
 CHUNK = 128  # images resized at a time
-LIMITS = {torch.uint8: 255, torch.uint16: 65535}
+LIMITS = {torch.uint8: (0, 255), torch.uint16: (0, 65535), torch.int16: (-32768, 32767)}
 
 
-def resize(images: Shaped[Tensor, "case channel *space"], side: int) -> Shaped[Tensor, "case channel *space"]:
-    """All images at `side` pixels per axis: bicubic with antialiasing in 2D, mean (down) or trilinear (up) in 3D."""
-    size = (side,) * (images.ndim - 2)
+def resize(
+    images: Shaped[Tensor, "case channel *space"], size: int | Sequence[int], *, nearest: bool = False
+) -> Shaped[Tensor, "case channel *size"]:
+    """All images at `size` pixels per axis or along each axis.
+
+    Bicubic with antialiasing in 2D; in 3D mean along the axes that shrink, then trilinear along those that grow; the
+    pixel that lies nearest, for masks, if `nearest`.
+    """
+    size = (size,) * (images.ndim - 2) if isinstance(size, int) else tuple(size)
     if tuple(images.shape[2:]) == size:
         return images
+    if nearest:
+        return _nearest(images, size)
     resized = torch.empty(*images.shape[:2], *size, dtype=images.dtype)
     for start in range(0, len(images), CHUNK):
         values = _interpolate(images[start : start + CHUNK].to(torch.float32), size)
         if images.dtype in LIMITS:
-            values = values.round_().clamp_(0, LIMITS[images.dtype])
+            values = values.round_().clamp_(*LIMITS[images.dtype])
         resized[start : start + CHUNK] = values.to(images.dtype)
     return resized
 
@@ -26,6 +36,15 @@ def resize(images: Shaped[Tensor, "case channel *space"], side: int) -> Shaped[T
 def _interpolate(values: Tensor, size: tuple[int, ...]) -> Tensor:
     if len(size) == 2:
         return functional.interpolate(values, size=size, mode="bicubic", antialias=True)
-    if all(new <= old for new, old in zip(size, values.shape[2:], strict=True)):
-        return functional.adaptive_avg_pool3d(values, (size[0], size[1], size[2]))
-    return functional.interpolate(values, size=size, mode="trilinear")
+    smaller = [min(new, old) for new, old in zip(size, values.shape[2:], strict=True)]
+    if smaller != list(values.shape[2:]):
+        values = functional.adaptive_avg_pool3d(values, (smaller[0], smaller[1], smaller[2]))
+    return values if tuple(smaller) == size else functional.interpolate(values, size=size, mode="trilinear")
+
+
+def _nearest(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    for axis, new in enumerate(size, start=2):
+        old = images.shape[axis]
+        rows = (torch.arange(new) * 2 + 1) * old // (2 * new)  # the pixel that holds the middle of the new one
+        images = torch.from_numpy(images.numpy().take(rows.numpy(), axis))
+    return images
