@@ -56,16 +56,8 @@ def describe(
 def data_settings(assignments: list[str] | None) -> "DataSettings":
     """The `data.*` settings that `--set` asks for."""
     from archimed.data.settings import DataSettings
-    from archimed.experiment.settings import parse_assignment, section, unknown_setting
+    from archimed.experiment.settings import overlay, parse_assignment, plain, section
 
-    values = {}
-    known = {"data": dict.fromkeys(DataSettings.__dataclass_fields__)}
-    for key, value in map(parse_assignment, assignments or []):
-        _, _, name = key.partition("data.")
-        if name not in known["data"]:
-            from archimed.errors import SettingsError
-
-            raise SettingsError(unknown_setting(key, known))
-        values[name] = value
-    settings: DataSettings = section("data", DataSettings, values)
+    document = overlay({"data": plain(DataSettings())}, dict(map(parse_assignment, assignments or [])))
+    settings: DataSettings = section("data", DataSettings, document["data"])
     return settings

@@ -24,6 +24,7 @@ from archimed.userfile import is_user_object
 
 GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
 SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
+LISTS = (("search", "objectives"), ("data", "modalities"))  # whose default, none or one word, does not tell
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -159,7 +160,7 @@ def preset_assignments(method_name: str, preset: str) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Read one `key=value` of `--set`; values are YAML, and commas make lists.
+    """Read one `key=value` of `--set`; values are YAML, and commas make lists; entries of mappings are plain text.
 
     Raises:
         SettingsError: there is no `=`, or the value is not YAML.
@@ -167,6 +168,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise SettingsError(f"--set takes key=value, as in --set training.epochs=20; got {text!r}.")
+    if key.count(".") > 1:
+        return key.strip(), value.strip()
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
@@ -176,7 +179,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 def overlay(document: dict[str, Any], values: Mapping[str, Any], trust_files: bool = True) -> dict[str, Any]:
     """A copy of the document with dotted or nested values laid over it.
 
-    Another `space.name` brings that space's own fields with it.
+    Another `space.name` brings that space's own fields with it; `data.columns.patient` sets one entry of a mapping.
 
     Args:
         document: the settings so far.
@@ -188,13 +191,17 @@ def overlay(document: dict[str, Any], values: Mapping[str, Any], trust_files: bo
     """
     flat = flatten(values)
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
-    chosen_space = flat.pop("space.name", None) or flat.pop("space", None)
+    chosen_space = None if "space" not in result else flat.pop("space.name", None) or flat.pop("space", None)
     if chosen_space is not None and chosen_space != result["space"]["name"]:
         result["space"] = space_settings(space_from_settings(str(chosen_space), {}, trust_files))
     for key, value in flat.items():
         section, _, name = key.partition(".")
         target = result.get(section) if name else result
         field = name or section
+        mapping, _, entry = name.partition(".")
+        if entry and isinstance(target, dict) and isinstance(target.get(mapping), dict):
+            target[mapping] = {**target[mapping], entry: value}
+            continue
         if not isinstance(target, dict) or field not in target or key in (*SECTIONS, *GIVEN):
             raise SettingsError(unknown_setting(key, result))
         target[field] = as_list(value) if is_list(section, field, result) else value
@@ -216,7 +223,7 @@ def is_list(section: str, field: str, document: Mapping[str, Any]) -> bool:
     """Whether a setting holds several values, so that a text with commas means a list."""
     values = document.get(section)
     known = values.get(field) if isinstance(values, Mapping) else None
-    return isinstance(known, list) or (section, field) == ("search", "objectives")
+    return isinstance(known, list) or (section, field) in LISTS
 
 
 def as_list(value: Any) -> Any:

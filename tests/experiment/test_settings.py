@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from archimed.cli.data import data_settings
 from archimed.errors import SettingsError
 from archimed.experiment.settings import (
     Experiment,
@@ -45,6 +46,9 @@ def test_a_document_comes_back_from_yaml() -> None:
         ("search.objectives=-macs,naswot+synflow", "-macs,naswot+synflow"),
         ("training.initial_weights=a=b.safetensors", "a=b.safetensors"),
         ("data.positive_class=: [", ": ["),
+        ("data.columns.image={patient}", "{patient}"),
+        ("data.columns.label=", ""),
+        ("data.columns.patient=no", "no"),
     ],
 )
 def test_an_assignment_is_yaml(text: str, value: object) -> None:
@@ -57,6 +61,37 @@ def test_commas_make_a_list_where_a_setting_holds_several_values() -> None:
     assert one.method.search.objectives == ("fisher", "-macs")
     assert experiment("training.learning_rate=2e-3").method.training.learning_rate == 2e-3
     assert experiment("search.indicators=[grasp, snip]").method.search.indicators == ("grasp", "snip")
+
+
+def test_entries_of_a_mapping_are_set_one_by_one(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("data: {columns: {id: number, patient: name}}\n")
+    one = experiment("data.columns.patient=Patient ID", "data.columns.image=images/{image}", config=config)
+    assert one.data.columns == {"id": "number", "patient": "Patient ID", "image": "images/{image}"}
+    assert experiment("data.columns={id: number}").data.columns == {"id": "number"}
+    assert experiment().data.columns == {}  # the defaults stay as they are
+    again = experiment_from_document(yaml.safe_load(yaml.safe_dump(one.document())))
+    assert again.data == one.data
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [("data.colums.id=x", "data.columns"), ("data.fit.x=1", "data.fit"), ("training.epochs.x=1", "training.epochs")],
+)
+def test_entries_of_what_is_no_mapping_are_refused(text: str, near: str) -> None:
+    with pytest.raises(SettingsError, match=f"did you mean {near}"):
+        experiment(text)
+
+
+def test_settings_of_data_alone() -> None:
+    settings = data_settings(
+        ["data.columns.label=a", "data.modalities=pet,ct", "data.label_columns=x,y", "data.folds=3"]
+    )
+    assert settings.columns == {"label": "a"}
+    assert (settings.modalities, settings.label_columns, settings.folds) == (("pet", "ct"), ("x", "y"), 3)
+    for text in ("space.width=3", "space.name=darts_cell", "training.epochs=3", "data.fold=3"):
+        with pytest.raises(SettingsError, match="There is no setting"):
+            data_settings([text])
 
 
 def test_later_words_win(tmp_path: Path) -> None:
