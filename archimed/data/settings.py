@@ -1,8 +1,9 @@
 """The `data.*` settings."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
@@ -77,7 +78,8 @@ class DataSettings:
         "foreground of the training split (nnU-Net)",
     )
     suv_window: tuple[float, float] = Field(
-        default=(0.0, 20.0), description="standardised uptake values between which PET is clipped, then scaled to 0 to 1"
+        default=(0.0, 20.0),
+        description="standardised uptake values between which PET is clipped, then scaled to 0 to 1",
     )
     folds: int | None = Field(
         default=None,
@@ -112,3 +114,10 @@ class DataSettings:
         description="keep decoded and resampled images of files in the user's cache, mapped into memory; off reads "
         "them anew into memory each time",
     )
+
+    @field_validator("ct_window", "suv_window")
+    @classmethod
+    def _rises(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not (all(map(math.isfinite, window)) and window[0] < window[1]):
+            raise ValueError(f"a window is two finite numbers that rise, as in [-160, 240]; got {list(window)}")
+        return window

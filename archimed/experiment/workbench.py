@@ -23,13 +23,14 @@ class Repeat:
 
 @dataclass
 class Workbench:
-    """One run while it is worked on. Datasets are read once per image size."""
+    """One run while it is worked on. Datasets are read, and normalisations fitted, once per image size."""
 
     run: RunDirectory
     experiment: Experiment
     observer: Observer
     machine: Machine
     loaded: dict[int | None, Dataset] = field(default_factory=dict)
+    fitted: dict[tuple[tuple[int, ...], int], Normalisation] = field(default_factory=dict)
 
     def dataset(self, image_size: int | None) -> Dataset:
         """The run's data at an image size in pixels per axis; None for the size they have."""
@@ -55,7 +56,11 @@ class Workbench:
 
     def normalisation(self, dataset: Dataset, fold: int) -> Normalisation:
         """The normalisation of a fold, fitted on its training part only."""
-        return fit_normalisation(dataset, dataset.subset(dataset.folds[fold].train), self.experiment.data)
+        key = (dataset.task.image_size, fold)
+        if key not in self.fitted:
+            training = dataset.subset(dataset.folds[fold].train)
+            self.fitted[key] = fit_normalisation(dataset, training, self.experiment.data)
+        return self.fitted[key]
 
 
 def read_data(experiment: Experiment, image_size: int | None) -> Dataset:
