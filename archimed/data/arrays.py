@@ -1,4 +1,4 @@
-"""The images or masks of a data set: one array per case, in memory or mapped from a file, of one shape or of several."""
+"""The images or masks of a data set: one array per case, in memory or in a file, of one shape or of several."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -10,22 +10,31 @@ from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
+from archimed.data.flat_file import FlatFile
 from archimed.errors import DataError
 
 Shape = tuple[int, ...]
+PART = 2**22  # numbers that `parts` copies at once
 
 
 class Arrays:
-    """One array per case, all of one number type, laid end to end in one flat tensor.
+    """One array per case, all of one number type, laid end to end in one flat tensor or file.
 
-    The flat tensor may be mapped from a file, so that only what is read takes memory.
+    What is read from a file is a copy, so only that takes memory, and nothing can change the file.
     """
 
-    def __init__(self, flat: Shaped[Tensor, " element"], shapes: Sequence[Shape], offsets: Sequence[int]) -> None:
-        """Arrays of these shapes that begin at these elements of `flat`."""
+    def __init__(
+        self,
+        flat: Shaped[Tensor, " element"] | FlatFile,
+        shapes: Sequence[Shape],
+        offsets: Sequence[int] | NDArray[np.int64],
+        codes: bytes | None = None,
+    ) -> None:
+        """Arrays of these shapes that begin at these elements of `flat`; see `recoded` for `codes`."""
         self._flat = flat
         self.shapes: tuple[Shape, ...] = tuple(shapes)
         self._offsets: NDArray[np.int64] = np.asarray(offsets, dtype=np.int64)
+        self._codes = codes
 
     @classmethod
     def of(cls, images: "Shaped[Tensor, 'case *shape'] | Sequence[Tensor] | Arrays") -> "Arrays":
@@ -33,21 +42,26 @@ class Arrays:
         if isinstance(images, Arrays):
             return images
         if isinstance(images, Tensor):
-            shape = tuple(images.shape[1:])
-            step = prod(shape)
-            return cls(images.contiguous().view(-1), [shape] * len(images), [row * step for row in range(len(images))])
-        shapes = [tuple(image.shape) for image in images]
-        sizes = [prod(shape) for shape in shapes]
+            return cls.end_to_end(images.contiguous().view(-1), [tuple(images.shape[1:])] * len(images))
         flat = torch.cat([image.reshape(-1) for image in images]) if images else torch.empty(0)
-        return cls(flat, shapes, np.cumsum([0, *sizes])[:-1].tolist())
+        return cls.end_to_end(flat, [tuple(image.shape) for image in images])
+
+    @classmethod
+    def end_to_end(cls, flat: Shaped[Tensor, " element"] | FlatFile, shapes: Sequence[Shape]) -> "Arrays":
+        """Arrays of these shapes that follow each other without gaps."""
+        return cls(flat, shapes, np.cumsum([0, *map(prod, shapes)], dtype=np.int64)[:-1])
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, row: int) -> Tensor:
-        """The array of one case; a view."""
-        start = int(self._offsets[row])
-        return self._flat[start : start + prod(self.shapes[row])].view(self.shapes[row])
+        """The array of one case: a view of memory, or a copy of what is in a file."""
+        start, shape = int(self._offsets[row]), self.shapes[row]
+        if isinstance(self._flat, FlatFile):
+            found = self._flat.read(self._offsets[[row]], shape)[0]
+        else:
+            found = self._flat[start : start + prod(shape)].view(shape)
+        return found if self._codes is None else _translated(found, self._codes)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[row] for row in range(len(self)))
@@ -67,31 +81,36 @@ class Arrays:
         """A stacked copy of some arrays; DataError if the arrays have several shapes."""
         if self.shape is None:
             raise DataError(
-                f"Images in one batch must have one size; theirs are {' and '.join(self._extremes())}. Resize them with "
-                "--set data.image_size=N, or give all one grid with data.spacing_mm and data.fit=crop-or-pad."
+                f"Images in one batch must have one size; theirs are {' and '.join(self._extremes())}. Resize them "
+                "with --set data.image_size=N, or give all one grid with data.spacing_mm and data.fit=crop-or-pad."
             )
-        index = torch.as_tensor(rows, dtype=torch.int64)
-        size = prod(self.shape)
-        starts = torch.from_numpy(self._offsets)[index]
-        if self._flat.numel() % max(size, 1) == 0 and not (starts % max(size, 1)).any():
-            return self._flat.view(-1, *self.shape)[starts // max(size, 1)]
-        return torch.stack([self[int(row)] for row in index]) if len(index) else self._flat.new_empty(0, *self.shape)
+        starts = self._offsets[np.asarray(rows, dtype=np.int64)]
+        if isinstance(self._flat, FlatFile):
+            found = self._flat.read(starts, self.shape)
+        else:
+            found = _gathered(self._flat, starts, self.shape)
+        return found if self._codes is None else _translated(found, self._codes)
 
     def all(self) -> Shaped[Tensor, "case *shape"]:
-        """All arrays stacked: the tensor itself where they lie in order, else a copy."""
-        if self.shape is not None and len(self) and self._flat.numel() == len(self) * prod(self.shape):
-            steps = np.arange(len(self)) * prod(self.shape)
-            if np.array_equal(self._offsets, steps):
+        """All arrays stacked: the tensor itself where they lie in order in memory, else a copy."""
+        if self.shape is not None and isinstance(self._flat, Tensor) and self._codes is None:
+            in_order = np.arange(len(self)) * prod(self.shape)
+            if self._flat.numel() == len(self) * prod(self.shape) and np.array_equal(self._offsets, in_order):
                 return self._flat.view(len(self), *self.shape)
         return self.take(range(len(self)))
 
     def select(self, rows: Sequence[int]) -> "Arrays":
-        """Some of the arrays, in that order, over the same memory."""
-        return Arrays(self._flat, [self.shapes[row] for row in rows], self._offsets[list(rows)].tolist())
+        """Some of the arrays, in that order, over the same memory or file."""
+        return Arrays(self._flat, [self.shapes[row] for row in rows], self._offsets[list(rows)], self._codes)
+
+    def recoded(self, codes: bytes) -> "Arrays":
+        """The arrays, which are uint8, with each value replaced by the one at its place in `codes`, on reading."""
+        codes = codes if self._codes is None else self._codes.translate(codes)
+        return Arrays(self._flat, self.shapes, self._offsets, codes)
 
     def parts(self, size: int) -> Iterator[Shaped[Tensor, "case *shape"]]:
-        """Stacked copies of `size` consecutive arrays at a time; one at a time where shapes differ."""
-        step = size if self.shape is not None else 1
+        """Stacked copies of up to `size` consecutive arrays, fewer where they are large; one where shapes differ."""
+        step = 1 if self.shape is None else max(1, min(size, PART // max(1, prod(self.shape))))
         for start in range(0, len(self), step):
             rows = range(start, min(start + step, len(self)))
             yield self.take(rows) if self.shape is not None else self[start][None].clone()
@@ -99,8 +118,24 @@ class Arrays:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays together."""
-        return sum(prod(shape) for shape in self.shapes) * self._flat.element_size()
+        return sum(map(prod, self.shapes)) * self.dtype.itemsize
 
     def _extremes(self) -> list[str]:
         ordered = sorted(set(self.shapes), key=prod)
         return ["x".join(map(str, shape)) for shape in (ordered[0], ordered[-1])]
+
+
+def _gathered(
+    flat: Shaped[Tensor, " element"], starts: NDArray[np.int64], shape: Shape
+) -> Shaped[Tensor, "row *shape"]:
+    """Copies of the parts of one shape that begin at these elements; PyTorch indexes several times slower."""
+    size = prod(shape)
+    if size and flat.numel() % size == 0 and not (starts % size).any():
+        return flat.view(-1, size).index_select(0, torch.from_numpy(starts // size)).view(-1, *shape)
+    parts = [flat[start : start + size] for start in starts.tolist()]
+    return torch.stack(parts).view(len(parts), *shape) if parts else flat.new_empty(0, *shape)
+
+
+def _translated(values: Shaped[Tensor, "*shape"], codes: bytes) -> Shaped[Tensor, "*shape"]:
+    translated = bytearray(values.contiguous().numpy().data).translate(codes)
+    return torch.frombuffer(translated, dtype=torch.uint8).view(values.shape) if translated else values.clone()

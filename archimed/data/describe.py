@@ -1,33 +1,39 @@
-"""What a data set holds, as plain values and as contact sheets: for data.json and `archimed data describe`."""
+"""What a data set holds, as plain values: the fingerprint that runs keep as data.json.
 
-import hashlib
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+It holds no pixel, no file name and no patient name: patients are keyed hashes, made with a key of the user's own.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped, UInt8
-from torch import Tensor
 
-from archimed.data.arrays import Arrays
-from archimed.data.dataset import SPLIT_NAMES, Dataset, SplitName
+from archimed.data.arrays import Arrays, Shape
+from archimed.data.dataset import SPLIT_NAMES, Dataset, Fold, SplitName
+from archimed.data.duplicates import crossing_fold, find_duplicates, split_numbers
 from archimed.data.privacy import patient_hash, user_key
+from archimed.data.survey import Progress, Survey, survey
+from archimed.data.volume import ChannelKind
 
-TILES = 36  # images on a contact sheet at most
-TILE_SIDE = 96  # pixels
+UNITS = {"ct": "HU", "pet": "SUV", "mr": "", "other": ""}
+QUANTILE_NAMES = ("min", "p1", "median", "p99", "max")
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """The fingerprint of a data set: no pixel and no patient name, only keyed hashes of patients.
+def describe(dataset: Dataset, seen: Survey | None = None) -> dict[str, Any]:
+    """The fingerprint of a data set.
 
-    `counts` are those of the first fold; `checksum` covers ids, images and targets in order.
+    `counts` are those of the first fold; `checksum` covers ids, images, masks and targets in order.
+
+    Args:
+        dataset: the data.
+        seen: what `look` found, if it was called before.
     """
+    seen = seen or look(dataset)
     task = dataset.task
-    low, high = intensity_range(dataset.images)
     patients = {case.patient for case in dataset.cases}
+    splits = split_numbers(dataset)
+    equal = find_duplicates(dataset, seen.digests, None).equal
     return {
         "name": dataset.name,
         "source_kind": dataset.source_kind,
@@ -41,118 +47,121 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "patients": len(patients) if dataset.patients_known else None,
         "patient_hashes": _hashes(patients) if dataset.patients_known and dataset.source_kind != "phantom" else None,
         "folds": len(dataset.folds),
+        "splits": split_sizes(dataset, dataset.folds[0]) if dataset.folds else {},
         "counts": class_counts(dataset),
-        "images": {"shapes": _shapes(dataset.images), "type": str(dataset.images.dtype).removeprefix("torch.")},
-        "intensity": {"min": low, "max": high},
+        "images": {"type": str(dataset.images.dtype).removeprefix("torch."), "shapes": sizes_of(dataset.images.shapes)},
+        "spacing_mm": spacing_of(dataset.spacing),
+        "channels": channels_of(seen, dataset.channel_names, dataset.channel_kinds),
+        "voxels": _voxel_shares(dataset, seen),
         "unknown_labels": unknown_labels(dataset),
-        "duplicates_across_splits": len(duplicates_across_splits(dataset)),
-        "lesion_area": dataset.has_lesion_area,
-        "checksum": checksum(dataset),
+        "duplicates_across_splits": sum(crossing_fold(rows, splits) is not None for rows in equal),
+        "lesion_area": sum(case.lesion_area is not None for case in dataset.cases),
+        "checksum": seen.checksum,
         "notes": list(dataset.notes),
     }
 
 
-def _shapes(images: Arrays) -> dict[str, int]:
-    """How many images have each shape."""
-    counts = Counter("x".join(map(str, shape)) for shape in images.shapes)
-    return dict(counts.most_common())
+def look(dataset: Dataset, *, with_signatures: bool = False, progress: Progress | None = None) -> Survey:
+    """Look at every image and mask of a data set once."""
+    ids = "\n".join(case.id for case in dataset.cases)
+    before = f"{ids}{(dataset.images.shapes, str(dataset.images.dtype))!r}".encode()
+    after = np.ascontiguousarray(dataset.target.numpy()).tobytes()
+    classes = len(dataset.task.class_names)
+    return survey(
+        dataset.images,
+        dataset.masks,
+        classes,
+        framed_by=(before, after),
+        with_signatures=with_signatures,
+        progress=progress,
+    )
 
 
-def _hashes(patients: set[str]) -> list[str]:
+def _hashes(patients: Iterable[str]) -> list[str]:
     key = user_key()
     return sorted(patient_hash(patient, key) for patient in patients)
 
 
-def class_counts(dataset: Dataset) -> dict[SplitName, dict[str, int]]:
-    """Cases of each class, or with each label, in each split of the first fold."""
-    return {name: _counts(dataset, dataset.rows(dataset.folds[0].split(name))) for name in SPLIT_NAMES if dataset.folds}
+def sizes_of(shapes: Sequence[Shape]) -> dict[str, Any]:
+    """Smallest, median and largest pixels along each axis, and how many different sizes there are."""
+    sides = np.array([shape[1:] for shape in shapes])
+    middle = np.sort(sides, axis=0)[len(sides) // 2]
+    return {
+        "smallest": sides.min(0).tolist(),
+        "median": middle.tolist(),
+        "largest": sides.max(0).tolist(),
+        "different": len(set(shapes)),
+    }
 
 
-def _counts(dataset: Dataset, rows: Sequence[int]) -> dict[str, int]:
-    target = dataset.target[list(rows)]
-    names = dataset.task.class_names
+def spacing_of(spacing: Sequence[tuple[float, ...] | None]) -> dict[str, Any] | None:
+    """Smallest, median and largest millimetres along each axis, and of how many cases they are unknown."""
+    known = np.array([steps for steps in spacing if steps is not None])
+    if not len(known):
+        return None
+    return {
+        "smallest": known.min(0).tolist(),
+        "median": np.sort(known, axis=0)[len(known) // 2].tolist(),
+        "largest": known.max(0).tolist(),
+        "unknown": len(spacing) - len(known),
+    }
+
+
+def channels_of(seen: Survey, names: Sequence[str], kinds: Sequence[ChannelKind]) -> dict[str, dict[str, Any]]:
+    """Kind, unit and range of values of each channel, by its name, or its number where it has none."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, values in enumerate(seen.quantiles.tolist()):
+        name = names[number] if names and names[number] not in found else f"channel {number}"
+        kind: ChannelKind = kinds[number] if kinds else "other"
+        rounded = [None if np.isnan(value) else float(f"{value:.6g}") for value in values]
+        found[name] = {"kind": kind, "unit": UNITS[kind], **dict(zip(QUANTILE_NAMES, rounded, strict=True))}
+    return found
+
+
+def _voxel_shares(dataset: Dataset, seen: Survey) -> dict[str, float] | None:
+    """Share of all pixels that each class of a segmentation covers."""
+    if seen.voxels is None:
+        return None
+    totals = seen.voxels.sum(0)
+    shares = [float(f"{share:.4g}") for share in totals / max(int(totals.sum()), 1)]
+    return dict(zip(dataset.task.class_names, shares, strict=True))
+
+
+def split_sizes(dataset: Dataset, fold: Fold) -> dict[SplitName, dict[str, int | None]]:
+    """Cases and patients of each split of a fold; None where patients are not known."""
+    found: dict[SplitName, dict[str, int | None]] = {}
+    for name in SPLIT_NAMES:
+        patients = {dataset.cases[row].patient for row in dataset.rows(fold.split(name))}
+        found[name] = {"cases": len(fold.split(name)), "patients": len(patients) if dataset.patients_known else None}
+    return found
+
+
+def class_counts(dataset: Dataset, fold: int = 0) -> dict[SplitName, dict[str, int]]:
+    """Cases of each class, or with each label, in each split of a fold; empty without folds."""
+    if not dataset.folds:
+        return {}
+    return {name: count_classes(dataset, dataset.rows(dataset.folds[fold].split(name))) for name in SPLIT_NAMES}
+
+
+def count_classes(dataset: Dataset, rows: Sequence[int]) -> dict[str, int]:
+    """Cases of each class, with each label, or in whose mask each class occurs."""
+    target, names = dataset.target[list(rows)], dataset.task.class_names
     if target.ndim == 1:
         return {name: int((target == index).sum()) for index, name in enumerate(names)}
     return {name: int((target[:, index] == 1).sum()) for index, name in enumerate(names)}
 
 
-def unknown_labels(dataset: Dataset) -> int:
-    """Labels that the source leaves empty; zero unless the task has several labels."""
-    return int(torch.isnan(dataset.target).sum()) if dataset.target.is_floating_point() else 0
+def unknown_labels(dataset: Dataset) -> dict[str, int]:
+    """In how many cases each label of a multi-label task is unknown."""
+    if dataset.task.kind != "multi-label":
+        return {}
+    return dict(zip(dataset.task.class_names, torch.isnan(dataset.target).sum(0).tolist(), strict=True))
 
 
-def intensity_range(images: Arrays) -> tuple[list[float], list[float]]:
-    """Smallest and largest stored value of each channel."""
-    pixels = [image.flatten(1).numpy() for image in images]
-    low = np.min([image.min(1) for image in pixels], axis=0)
-    high = np.max([image.max(1) for image in pixels], axis=0)
-    return [float(value) for value in low], [float(value) for value in high]
-
-
-def checksum(dataset: Dataset) -> str:
-    """SHA-256 of ids, image size, images and targets, in the order of the cases."""
-    digest = hashlib.sha256()
-    digest.update("\n".join(case.id for case in dataset.cases).encode())
-    digest.update(repr((dataset.images.shapes, str(dataset.images.dtype))).encode())
-    for array in (*dataset.images, *(dataset.masks or ())):
-        digest.update(array.contiguous().numpy().data)
-    digest.update(np.ascontiguousarray(dataset.target.numpy()).data)
-    return digest.hexdigest()
-
-
-def duplicates_across_splits(dataset: Dataset) -> list[dict[str, list[int]]]:
-    """Groups of images equal pixel by pixel that lie in more than one split of the first fold: rows by split."""
-    if not dataset.folds:
-        return []
-    groups: dict[bytes, dict[str, list[int]]] = {}
-    for name in SPLIT_NAMES:
-        for row in dataset.rows(dataset.folds[0].split(name)):
-            content = hashlib.blake2b(dataset.images[row].contiguous().numpy().data, digest_size=16).digest()
-            groups.setdefault(content, {}).setdefault(name, []).append(row)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def contact_sheets(dataset: Dataset, folder: Path) -> list[Path]:
-    """One PNG per class or label in `folder`, with images spread evenly over its cases; volumes by their middle."""
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for index, name in enumerate(dataset.task.class_names):
-        shown = dataset.target == index if dataset.target.ndim == 1 else dataset.target[:, index] == 1
-        rows = torch.nonzero(shown).flatten().tolist()
-        if not rows:
-            continue
-        chosen = [rows[k] for k in np.linspace(0, len(rows) - 1, min(TILES, len(rows))).astype(int)]
-        path = folder / f"{index:02d}-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-') or 'class'}.png"
-        Image.fromarray(_sheet([dataset.images[row] for row in chosen])).save(path)
-        written.append(path)
-    return written
-
-
-def _sheet(images: Sequence[Shaped[Tensor, "channel *space"]]) -> UInt8[np.ndarray, "height width 3"]:
-    """Images in a near-square grid, grey values stretched over the 1st to 99th percentile of all of them."""
-    from PIL import Image
-
-    flat = [image if image.ndim == 3 else image[:, image.shape[1] // 2] for image in images]
-    values = [
-        (image if len(image) == 3 else image[:1].expand(3, -1, -1)).to(torch.float32).numpy() for image in flat
-    ]
-    if images[0].dtype != torch.uint8:
-        low, high = np.percentile(np.concatenate([value.ravel() for value in values]), (1, 99))
-        values = [(value - low) / max(high - low, 1e-12) * 255 for value in values]
-    tiles = [np.moveaxis(value.clip(0, 255).astype(np.uint8), 0, -1) for value in values]
-    columns = int(np.ceil(np.sqrt(len(tiles))))
-    lines = -(-len(tiles) // columns)
-    sheet = np.zeros((lines * TILE_SIDE, columns * TILE_SIDE, 3), np.uint8)
-    for number, tile in enumerate(tiles):
-        top, left = number // columns * TILE_SIDE, number % columns * TILE_SIDE
-        sheet[top : top + TILE_SIDE, left : left + TILE_SIDE] = np.asarray(
-            Image.fromarray(tile).resize((TILE_SIDE, TILE_SIDE), Image.Resampling.BICUBIC)
-        )
-    return sheet
-
-
-def class_text(counts: Mapping[str, int]) -> str:
-    """Counts in one line: "malignant 147 · normal, benign 399"."""
-    return " · ".join(f"{name} {count}" for name, count in counts.items())
+def whole_images(images: Arrays, names: Sequence[str], kinds: Sequence[ChannelKind]) -> dict[str, Any]:
+    """The part of a fingerprint that images have without labels."""
+    seen = survey(images)
+    return {
+        "images": {"type": str(images.dtype).removeprefix("torch."), "shapes": sizes_of(images.shapes)},
+        "channels": channels_of(seen, names, kinds),
+    }
