@@ -1,20 +1,29 @@
 """`archimed data check`: read every case once and tell all that is wrong, instead of stopping at the first flaw."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import SPLIT_NAMES, Dataset
-from archimed.data.describe import (
-    class_counts,
-    class_text,
-    duplicates_across_splits,
-    intensity_range,
-    unknown_labels,
-)
+from archimed.data.describe import class_counts, describe, look, spacing_of, split_sizes, whole_images
+from archimed.data.duplicates import Duplicates, crossing_fold, find_duplicates, split_numbers
 from archimed.data.problems import Problem, Problems
+from archimed.data.reading import is_image, read_image
 from archimed.data.settings import DataSettings
 from archimed.data.source import read_source
+from archimed.data.survey import Progress
+from archimed.data.volume import Volume
 from archimed.errors import DataError
+
+EXAMPLES = 3  # pairs named in a message
+
+Splits = Int[np.ndarray, "fold case"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,13 @@ class DataCheck:
 
     Attributes:
         source: what the user typed.
-        table: rows of a table, name and value; empty if nothing could be read.
+        data: what the data hold, as `describe` tells it, with `divisions` (per fold and split: cases, patients,
+            classes) and `duplicates`; of an image without labels only its size and values; None if nothing was read.
         problems: one line each, in the order of reading.
     """
 
     source: str
-    table: tuple[tuple[str, str], ...]
+    data: dict[str, Any] | None
     problems: tuple[Problem, ...]
 
     @property
@@ -41,62 +51,142 @@ class DataCheck:
         return {
             "source": self.source,
             "fatal": self.fatal,
-            "table": dict(self.table),
+            "data": self.data,
             "problems": [{"message": problem.message, "fatal": problem.fatal} for problem in self.problems],
         }
 
 
-def check_dataset(source: str, settings: DataSettings, seed: int) -> DataCheck:
-    """Read the data as a run would, and collect every flaw; the table tells what can be used."""
+def check_dataset(source: str, settings: DataSettings, seed: int, progress: Progress | None = None) -> DataCheck:
+    """Read the data as a run would, and collect every flaw; `progress` is told of files read, then of cases seen."""
     problems = Problems(strict=False)
     try:
-        dataset = read_source(source, settings, seed, problems)
+        dataset = read_source(source, settings, seed, problems, progress)
     except DataError as error:
-        problems.add(Problem(str(error), fatal=True))
-        return DataCheck(source, (), tuple(problems.found))
-    duplicates = duplicates_across_splits(dataset)
-    _report_duplicates(dataset, duplicates, problems)
+        found, flaw = _without_labels(source, error)
+        problems.add(Problem(str(flaw), fatal=True))
+        return DataCheck(source, found, tuple(problems.found))
+    seen = look(dataset, with_signatures=True, progress=progress)
+    duplicates = find_duplicates(dataset, seen.digests, seen.signatures)
+    splits = split_numbers(dataset)
+    _report_equal(dataset, duplicates, splits, problems)
+    _report_alike(dataset, duplicates, splits, problems)
     for note in dataset.notes:
         problems.caution(note)
-    return DataCheck(source, _table(dataset, len(duplicates)), tuple(problems.found))
+    data = describe(dataset, seen)
+    for secret in ("patient_hashes", "checksum", "notes"):
+        del data[secret]
+    data["divisions"] = [
+        {
+            name: {**sizes, "classes": class_counts(dataset, k)[name]}
+            for name, sizes in split_sizes(dataset, fold).items()
+        }
+        for k, fold in enumerate(dataset.folds)
+    ]
+    data["duplicates"] = _duplicates(dataset, duplicates, splits)
+    return DataCheck(source, data, tuple(problems.found))
 
 
-def _report_duplicates(dataset: Dataset, duplicates: list[dict[str, list[int]]], problems: Problems) -> None:
-    for group in duplicates:
-        firsts = [(name, dataset.cases[rows[0]]) for name, rows in group.items()]
-        places = [f"{case.origin or case.id} ({name})" for name, case in firsts]
+def unlabelled(source: str) -> Volume | None:
+    """The image, if `source` is a single image file or the folder of one DICOM series; None if it is neither.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    path = Path(source).expanduser()
+    return read_image(path, "the data") if path.exists() and is_image(path) else None
+
+
+def needs_labels(source: str) -> DataError:
+    """Why a single image is no data set."""
+    return DataError(
+        f"A run needs images with labels; {source} is one image without any. List the images in a table (.csv) with the "
+        "columns `image` and `label` or `mask`."
+    )
+
+
+def _without_labels(source: str, error: DataError) -> tuple[dict[str, Any] | None, DataError]:
+    """What is known of data of no form that a run can use, and why it cannot."""
+    try:
+        volume = unlabelled(source)
+    except DataError as damage:
+        return None, damage
+    if volume is None:
+        return None, error
+    images = Arrays.of([torch.from_numpy(np.ascontiguousarray(volume.pixels))])
+    found = {
+        "name": Path(source).name,
+        "source_kind": "image",
+        "cases": 1,
+        "spacing_mm": spacing_of([volume.spacing]),
+        **whole_images(images, (), (volume.kind,) * len(volume.pixels)),
+        "remarks": list(volume.remarks),
+    }
+    return found, needs_labels(source)
+
+
+def _report_equal(dataset: Dataset, duplicates: Duplicates, splits: Splits, problems: Problems) -> None:
+    """One line for each image that lies in several splits; one for all that several patients have."""
+    patients = 0
+    for rows in duplicates.equal:
+        fold = crossing_fold(rows, splits)
+        if fold is None:
+            patients += dataset.patients_known and len({dataset.cases[row].patient for row in rows}) > 1
+            continue
+        first_of_split = {int(splits[fold, row]): row for row in reversed(rows) if splits[fold, row] >= 0}
+        places = [f"{_place(dataset, row)} ({SPLIT_NAMES[number]})" for number, row in sorted(first_of_split.items())]
+        where = f" of fold {fold}" if len(splits) > 1 else ""
+        contradiction = ", with different labels" if _contradict(dataset, rows) else ""
         problems.caution(
-            f"The same image lies in several splits: {', '.join(places)}. Leave all but one out if a test is to count."
+            f"The same image lies in several splits{where}{contradiction}: {', '.join(places)}. Leave all but one out "
+            "if a test is to count."
+        )
+    if patients:
+        problems.caution(
+            f"{patients} images occur more than once within a split under different patients. Are the patients right?"
         )
 
 
-def positive_class(dataset: Dataset) -> tuple[tuple[str, str], ...]:
-    """Which class sensitivity and AUC are about, for a binary task."""
-    if dataset.task.kind != "binary":
-        return ()
-    return (
-        ("positive class", f"{dataset.task.class_names[-1]} (of a table or folders: --set data.positive_class=NAME)"),
-    )
+def _report_alike(dataset: Dataset, duplicates: Duplicates, splits: Splits, problems: Problems) -> None:
+    """One line for all pairs that look alike in different splits, one for those of different patients."""
+    crossing = [pair for pair in duplicates.alike if crossing_fold(pair, splits) is not None]
+    others = len(duplicates.alike) - len(crossing)
+    if crossing:
+        examples = "; ".join(" and ".join(_place(dataset, row) for row in pair) for pair in crossing[:EXAMPLES])
+        problems.caution(
+            f"{len(crossing)} {'pair' if len(crossing) == 1 else 'pairs'} of images in different splits look alike, as "
+            f"one picture twice would: {examples}. Look at them with archimed data describe, and leave repeats out or "
+            "give them one patient."
+        )
+    if others and dataset.patients_known:
+        problems.caution(
+            f"{others} {'pair' if others == 1 else 'pairs'} of images of different patients in one split look alike. "
+            "Are the patients right?"
+        )
 
 
-def _table(dataset: Dataset, duplicates: int) -> tuple[tuple[str, str], ...]:
-    low, high = intensity_range(dataset.images)
-    patients = len({case.patient for case in dataset.cases})
-    cases = {name: len(fold.split(name)) for fold in dataset.folds[:1] for name in SPLIT_NAMES}
-    sizes = sum(case.lesion_area is not None for case in dataset.cases)
-    return (
-        ("data", f"{dataset.name} ({dataset.source_kind})"),
-        ("task", f"{dataset.task.kind}: {', '.join(dataset.task.class_names)}"),
-        *positive_class(dataset),
-        ("cases", str(len(dataset.cases))),
-        ("patients", str(patients) if dataset.patients_known else "not given"),
-        ("folds", str(len(dataset.folds))),
-        *((name, f"{cases[name]}: {class_text(counts)}") for name, counts in class_counts(dataset).items()),
-        ("image size", " x ".join(map(str, dataset.task.image_size))),
-        ("channels", str(dataset.task.channels)),
-        ("stored as", str(dataset.images.dtype).removeprefix("torch.")),
-        ("intensity", ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))),
-        ("unknown labels", str(unknown_labels(dataset))),
-        ("lesion area", f"known for {sizes}"),
-        ("same image in several splits", str(duplicates)),
-    )
+def _place(dataset: Dataset, row: int) -> str:
+    return dataset.cases[row].origin or dataset.cases[row].id
+
+
+def _contradict(dataset: Dataset, rows: Sequence[int]) -> bool:
+    target = torch.nan_to_num(dataset.target[list(rows)].double(), nan=-1.0)
+    return bool((target != target[:1]).any())
+
+
+def _duplicates(dataset: Dataset, found: Duplicates, splits: Splits) -> dict[str, Any]:
+    alike = [
+        {
+            "cases": [dataset.cases[row].id for row in pair],
+            "likeness": likeness,
+            "across_splits": crossing_fold(pair, splits) is not None,
+        }
+        for pair, likeness in zip(found.alike, found.likeness, strict=True)
+    ]
+    return {
+        "equal_images": sum(len(rows) - 1 for rows in found.equal),
+        "equal_across_splits": sum(crossing_fold(rows, splits) is not None for rows in found.equal),
+        "equal_with_different_labels": sum(_contradict(dataset, rows) for rows in found.equal),
+        "alike_pairs": len(alike),
+        "alike_across_splits": sum(pair["across_splits"] is True for pair in alike),
+        "alike": alike,
+    }
