@@ -47,7 +47,10 @@ def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its name or first bytes, or a folder holds such a file."""
     if path.is_dir():
         return any(is_dicom(inner) for inner in _inside(path))
-    return path.is_file() and (path.suffix.lower() in SUFFIXES or has_dicom_contents(path))
+    try:
+        return path.is_file() and (path.suffix.lower() in SUFFIXES or has_dicom_contents(path))
+    except OSError:
+        return False
 
 
 def read_dicom(path: Path, origin: str) -> Volume:
@@ -78,17 +81,19 @@ def read_dicom(path: Path, origin: str) -> Volume:
         return _with_remarks(volume, remarks)
 
 
+def dicom_files(folder: Path) -> list[Path]:
+    """DICOM files directly in a folder, hidden ones left out."""
+    return [path for path in _inside(folder) if is_dicom(path)]
+
+
 def _inside(folder: Path) -> list[Path]:
-    """Files directly in a folder, hidden ones left out."""
     return sorted(inner for inner in folder.iterdir() if inner.is_file() and not inner.name.startswith("."))
 
 
 def _images_of(folder: Path, origin: str) -> tuple[list[_File], tuple[str, ...]]:
     """The images in a folder and what was left out; RefusedError unless they are of one series."""
     files, others = [], Counter[str]()
-    for path in _inside(folder):
-        if not is_dicom(path):
-            continue
+    for path in dicom_files(folder):
         with told_of(origin, path):
             header = read_header(path, pixels=False)
             name = object_name(header)

@@ -24,7 +24,13 @@ MAX_INFLATED_BYTES = 2**32  # of a deflated file: more is taken for a decompress
 DICOM_ERRORS = (*DECODER_ERRORS, AssertionError)
 REPAIR = "Repair or replace the file."
 REPLACE = "Replace the file or leave it out."
-_LIBRARY_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "openjpeg", "openjpeg.utils")
+_LIBRARY_LOGGERS = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "openjpeg.decode",
+    "openjpeg.utils",
+)
 
 
 class RefusedError(ValueError):
@@ -89,11 +95,8 @@ def quiet() -> Iterator[None]:
 
 def has_dicom_contents(path: Path) -> bool:
     """Whether a file begins as DICOM does: `DICM` after a preamble, or, without one, a tag of group 2 or 8."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(PREAMBLE_BYTES + 4)
-    except OSError:
-        return False
+    with path.open("rb") as file:
+        head = file.read(PREAMBLE_BYTES + 4)
     if head[PREAMBLE_BYTES:] == b"DICM":
         return True
     if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08") or head[:4] == b"\x02\x00\x02\x00":

@@ -1,5 +1,6 @@
 """One DICOM file's pixel data as stored or as colours, and stored values as Hounsfield units or what else they mean."""
 
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -86,13 +87,12 @@ def _shape(header: "Dataset") -> tuple[int, int, int, int]:
 
 def _decode(header: "Dataset", keyword: str, frames: int) -> np.ndarray:
     from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEG2000TransferSyntaxes
+    from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
 
     syntax = _transfer_syntax(header)
     _check_bits(header, keyword)
-    if syntax == DEFLATED_FRAMES:
-        _inflate(header, frames)
-        syntax = header.file_meta.TransferSyntaxUID
+    if syntax == DEFLATED_FRAMES or (syntax == RLELossless and bits_allocated(header) == 1):
+        return _frame_by_frame(header, frames, syntax)
     if syntax.is_encapsulated:
         _check_fragments(header, frames, syntax.name)
     else:
@@ -177,23 +177,28 @@ def _check_fragments(header: "Dataset", frames: int, syntax: str) -> None:
             raise RefusedError(_WHOLE_PIXELS, f"has a compressed frame, {number_}, that ends too early", REPLACE)
 
 
-def _inflate(header: "Dataset", frames: int) -> None:
-    """Replace frames deflated one by one by native pixel data."""
-    import zlib
-
-    from pydicom.uid import ExplicitVRLittleEndian
+def _frame_by_frame(header: "Dataset", frames: int, syntax: str) -> Shaped[np.ndarray, " value"]:
+    """Frames deflated one by one, and RLE of single bits, which pydicom does not decode."""
+    from pydicom.pixels.decoders.rle import _rle_decode_segment, _rle_parse_header
 
     _, height, width, samples = _shape(header)
-    most = height * width * samples * bits_allocated(header) // 8 + 8
-    whole_frames = []
+    bits, signed = bits_allocated(header), whole(header, "PixelRepresentation", 0)
+    length = (height * width * samples * bits + 7) // 8
+    if samples > 1 and whole(header, "PlanarConfiguration", 0):
+        raise RefusedError("Frames deflated one by one must have colours by pixel", "has planes", REPLACE)
+    found = []
     for frame in _encapsulated(header, frames):
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        whole_frames.append(inflater.decompress(frame, most))
-        if not inflater.eof:
-            raise RefusedError(_WHOLE_PIXELS, "has a deflated frame of another size", REPLACE)
-    header.PixelData = b"".join(whole_frames)
-    header["PixelData"].is_undefined_length = False
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        if syntax == DEFLATED_FRAMES:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length + 2)
+        else:
+            data = bytes(_rle_decode_segment(frame[_rle_parse_header(frame[:64])[0] :]))
+        if not length <= len(data) <= length + 1:
+            raise RefusedError(_WHOLE_PIXELS, "has a compressed frame of another size", REPLACE)
+        if bits == 1:
+            found.append(np.unpackbits(np.frombuffer(data, np.uint8), count=height * width, bitorder="little"))
+        else:
+            found.append(np.frombuffer(data[:length], f"<{'i' if signed else 'u'}{bits // 8}"))
+    return np.concatenate(found)
 
 
 def _looked_up(header: "Dataset", indices: Shaped[np.ndarray, "frame height width"]) -> np.ndarray:

@@ -138,7 +138,7 @@ def stacked(planes: Sequence[Plane]) -> tuple[list[int], Float[np.ndarray, "4 4"
         RefusedError: if slices differ in size, spacing or direction, share a position, or do not follow each other in
             equal steps to within GAP_TOLERANCE_MM.
     """
-    _check_alike(planes)
+    check_alike(planes)
     positions = np.array([plane.position for plane in planes])
     heights = positions @ planes[0].normal
     order = np.argsort(heights, kind="stable")
@@ -161,7 +161,8 @@ def affine_of(plane: Plane, step: Float[np.ndarray, "3"]) -> Float[np.ndarray, "
     return LPS_TO_RAS @ affine
 
 
-def _check_alike(planes: Sequence[Plane]) -> None:
+def check_alike(planes: Sequence[Plane]) -> None:
+    """RefusedError unless slices agree in size, spacing and direction."""
     first = planes[0]
     for plane in planes[1:]:
         if plane.size != first.size:
