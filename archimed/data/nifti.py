@@ -17,8 +17,7 @@ from archimed.errors import DataError
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
-HEADER_BYTES = {348: 1, 540: 2}  # sizeof_hdr of the two versions
-MAGIC = {1: b"n+1\0", 2: b"n+2\0\r\n\x1a\n"}
+HEADER_BYTES = {348: b"n+1", 540: b"n+2"}  # sizeof_hdr and magic of the two versions, header and voxels in one file
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by unit of space: unknown, metre, millimetre, micrometre
 
 
@@ -67,11 +66,11 @@ def _header(head: bytes) -> "Nifti1Header":
     if not sizeof:
         raise ValueError("it does not begin like a NIfTI file")
     size = sizeof.pop()
-    kind = {1: Nifti1Header, 2: Nifti2Header}[HEADER_BYTES[size]]
+    kind = Nifti1Header if size == 348 else Nifti2Header
     if len(head) < size:
         raise EOFError("it ends within the header")
     header = kind.from_fileobj(io.BytesIO(head[:size]), check=False)
-    if int(header["sizeof_hdr"]) != size or header["magic"].item() != MAGIC[HEADER_BYTES[size]].rstrip(b"\0"):
+    if int(header["sizeof_hdr"]) != size or header["magic"].item() != HEADER_BYTES[size]:
         raise ValueError("it is not a NIfTI file that holds header and voxels in one")
     return header
 
