@@ -117,7 +117,9 @@ def _patient(row: Row, columns: Columns) -> str:
 
 def _label(row: Row, columns: Columns) -> str | tuple[float, ...] | None:
     if columns.labels:
-        return tuple(label_value(source.of(row), name, row.origin) for name, source in columns.labels.items())
+        return tuple(
+            label_value(source.of(row), f"label {name!r}", row.origin) for name, source in columns.labels.items()
+        )
     return class_name(columns.text("label", row), row.origin) if "label" in columns.roles else None
 
 

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from archimed.data.dataset import Case, SplitName
+from archimed.data.decoding import SUFFIXES as PICTURES
 from archimed.data.fields import class_name, file_path, label_value, nearest, plain_text
 from archimed.data.json_files import as_object, as_text, shown
 from archimed.data.listing import Entry
+from archimed.data.reading import DICOM, ITK, NIFTI
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
 
 ROLES = ("id", "image", "label", "mask", "patient", "fold", "region")
-IMAGE_ENDINGS = (
-    *(".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm", ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif"),
-    *(".webp", ".jp2", ".npy"),
-)
+IMAGE_ENDINGS = (*PICTURES, *NIFTI, *ITK, *DICOM)
 EMPTY = (None, "")
 
 

@@ -28,7 +28,7 @@ def test_table_of_grey_images(tmp_path: Path, table_rows: Rows, write_table: Wri
     assert dataset.target.tolist() == [0, 0, 1, 1] * 3
     assert dataset.images.dtype == torch.uint8
     with Image.open(tmp_path / "images" / "07.png") as image:
-        assert np.array_equal(dataset.images[7, 0].numpy(), np.asarray(image))
+        assert np.array_equal(dataset.images[7][0].numpy(), np.asarray(image))
     assert dataset.patients_known
     assert dataset.cases[3].patient == "Doe^Jane1"
     assert [case.id for case in dataset.cases][:2] == ["case-00001", "case-00002"]
@@ -106,7 +106,7 @@ def test_mixed_sizes_are_refused_with_the_setting_that_mends_them(
     path = write_table(table_rows)
     with pytest.raises(DataError, match=r"12x10 and line 7 of cases.csv \(05.png\) is 14x9 .*--set data.image_size=9"):
         load(path)
-    assert load(path, image_size=9).images.shape == (12, 1, 9, 9)
+    assert load(path, image_size=9).images.all().shape == (12, 1, 9, 9)
 
 
 def test_mixed_channels_are_refused_with_the_setting_that_mends_them(
@@ -117,12 +117,12 @@ def test_mixed_channels_are_refused_with_the_setting_that_mends_them(
     with pytest.raises(DataError, match=r"line 7 of cases.csv \(05.png\) has 3. .*--set data.channels=1"):
         load(path)
     grey = load(path, channels=1)
-    assert grey.images.shape == (12, 1, 12, 10)
+    assert grey.images.all().shape == (12, 1, 12, 10)
     assert grey.notes == ("In 1 of 12 images the alpha channel was dropped.",)
     colour = load(path, channels=3)
-    assert torch.equal(colour.images[0, 0], colour.images[0, 2])
+    assert torch.equal(colour.images[0][0], colour.images[0][2])
     luma = colour.images[5].float().mul(torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0)
-    assert (grey.images[5, 0] - luma).abs().max() <= 0.5
+    assert (grey.images[5][0] - luma).abs().max() <= 0.5
 
 
 def test_absolute_paths_and_paths_outside_the_folder(tmp_path: Path, table_rows: Rows, write_table: Write) -> None:
@@ -135,7 +135,7 @@ def test_absolute_paths_and_paths_outside_the_folder(tmp_path: Path, table_rows:
 Spoil = Callable[[Rows], object]
 BAD: list[tuple[str, Spoil, str]] = [
     ("missing file", lambda r: r[4].update(image="images/none.png"), r"line 6 of cases.csv names .*none.png"),
-    ("no image", lambda r: r[4].update(image=""), "line 6 of cases.csv has none"),
+    ("no image", lambda r: r[4].update(image=""), "line 6 of cases.csv has no image"),
     ("empty label", lambda r: r[4].update(label=" "), "needs a label; line 6 of cases.csv"),
     ("nan label", lambda r: r[4].update(label="nan"), "needs a label; line 6 of cases.csv"),
     ("measured label", lambda r: r[4].update(label="0.37"), "line 6 of cases.csv has '0.37'"),
@@ -156,7 +156,7 @@ BAD: list[tuple[str, Spoil, str]] = [
     ("image column", lambda r: [x.update(images=x.pop("image")) for x in r], "has label, patient, images.*'images'"),
     ("label column", lambda r: [x.update(Label=x.pop("label")) for x in r], "has neither: .* Did you mean 'Label'"),
     ("both labels", lambda r: [x.update(label_a=1) for x in r], "has both"),
-    ("label_ value", lambda r: [(x.pop("label"), x.update(label_a="-1")) for x in r], "line 2 .* '-1' in label_a"),
+    ("label_ value", lambda r: [(x.pop("label"), x.update(label_a="-1")) for x in r], "line 2 .* '-1' as label 'a'"),
 ]
 
 
