@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".dcm", ".dicom")
 PREAMBLE_BYTES = 128
 MAX_INFLATED_BYTES = 2**32  # of a deflated file: more is taken for a decompression bomb
-DICOM_ERRORS = (*DECODER_ERRORS, AssertionError)
 REPAIR = "Repair or replace the file."
 REPLACE = "Replace the file or leave it out."
 _LIBRARY_LOGGERS = (
@@ -31,6 +30,13 @@ _LIBRARY_LOGGERS = (
     "openjpeg.decode",
     "openjpeg.utils",
 )
+
+
+def dicom_errors() -> tuple[type[Exception], ...]:
+    """What pydicom and the decoders raise on damaged files."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*DECODER_ERRORS, AssertionError, BytesLengthException, InvalidDicomError)
 
 
 class RefusedError(ValueError):
@@ -54,7 +60,7 @@ def told_of(origin: str, path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or "damaged DICOM"
         raise DataError(_unreadable(origin, path, reason)) from None
-    except DICOM_ERRORS as error:
+    except dicom_errors() as error:
         raise DataError(_unreadable(origin, path, f"damaged DICOM: {type(error).__name__}")) from None
 
 
@@ -106,18 +112,14 @@ def has_dicom_contents(path: Path) -> bool:
 
 
 def read_header(path: Path, *, pixels: bool) -> "Dataset":
-    """The data set of one DICOM file, with its pixel data only where asked for; one of the DICOM_ERRORS otherwise."""
+    """The data set of one DICOM file, with its pixel data only where asked for; one of the `dicom_errors` otherwise."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     if not has_dicom_contents(path):
         raise RefusedError("A DICOM file begins with DICM after 128 bytes, or with tags", "does not", REPLACE)
-    try:
-        _check_inflated_size(path, DeflatedExplicitVRLittleEndian)
-        return dcmread(path, force=True, stop_before_pixels=not pixels)
-    except InvalidDicomError as error:
-        raise ValueError("no DICOM") from error
+    _check_inflated_size(path, DeflatedExplicitVRLittleEndian)
+    return dcmread(path, force=True, stop_before_pixels=not pixels)
 
 
 def _check_inflated_size(path: Path, deflated: str) -> None:
@@ -160,7 +162,7 @@ def numbers(header: "Dataset", keyword: str, count: int) -> tuple[float, ...] | 
             return None
         several = isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not isinstance(value, str))
         found = tuple(float(part) for part in (value if several else (value,)))
-    except DICOM_ERRORS:
+    except dicom_errors():
         found = ()
     if len(found) != count or not all(np.isfinite(found)):
         what = "a finite number" if count == 1 else f"{count} finite numbers"

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, UInt8
 from archimed.data.contours import filled
 from archimed.data.dicom import dicom_files
 from archimed.data.dicom_header import (
-    DICOM_ERRORS,
     REPAIR,
     REPLACE,
     RefusedError,
+    dicom_errors,
     functional_group,
     missing,
     number,
@@ -84,9 +84,7 @@ def read_dicom_mask(path: Path, origin: str, reference: Volume, roi: str | None)
 
 
 def _only_mask(folder: Path) -> Path:
-    found = [
-        path for path in dicom_files(folder) if object_name(read_header(path, pixels=False)) in ("RTSTRUCT", "SEG")
-    ]
+    found = [path for path in dicom_files(folder) if object_name(read_header(path, pixels=False)) in MASKS]
     if len(found) != 1:
         raise RefusedError("A mask folder must hold one RTSTRUCT or SEG", f"holds {len(found)}", "Name the file.")
     return found[0]
@@ -125,7 +123,7 @@ def _contours(header: "Dataset", roi: str | None) -> list[Float[np.ndarray, "poi
 def _points(contour: "Dataset") -> Float[np.ndarray, "point 3"]:
     try:
         points = np.array(contour.ContourData, np.float64).reshape(-1, 3)
-    except DICOM_ERRORS:
+    except dicom_errors():
         points = np.empty((0, 3))
     if len(points) < 3 or not np.isfinite(points).all() or np.abs(points).max() > 1e6:
         raise RefusedError("ContourData must be three or more points in millimetres", "holds others", REPAIR)

@@ -9,10 +9,10 @@ from jaxtyping import Float32, Shaped
 
 from archimed.data.decoding import MAX_PIXELS
 from archimed.data.dicom_header import (
-    DICOM_ERRORS,
     REPAIR,
     REPLACE,
     RefusedError,
+    dicom_errors,
     functional_group,
     missing,
     number,
@@ -36,7 +36,7 @@ _WHOLE_PIXELS = "Pixel data must be whole"
 
 
 def read_frames(header: "Dataset") -> Shaped[np.ndarray, "frame channel height width"]:
-    """Stored grey values, or colours as RGB; RefusedError or one of the DICOM_ERRORS if they are not whole."""
+    """Stored grey values, or colours as RGB; RefusedError or one of the `dicom_errors` if they are not whole."""
     keyword = _pixel_keyword(header)
     frames, height, width, samples = _shape(header)
     photometric = text(header, "PhotometricInterpretation")
@@ -100,7 +100,7 @@ def _decode(header: "Dataset", keyword: str, frames: int) -> np.ndarray:
     try:
         plugin = "pylibjpeg" if syntax in JPEG2000TransferSyntaxes else ""
         pixels, _ = get_decoder(syntax).as_array(header, decoding_plugin=plugin)
-    except DICOM_ERRORS as error:
+    except dicom_errors() as error:
         raise RefusedError("Pixel data must be decodable", f"is not ({syntax.name})", REPLACE) from error
     return np.asarray(pixels)
 
@@ -158,7 +158,7 @@ def _encapsulated(header: "Dataset", frames: int) -> list[bytes]:
         raise RefusedError("Compressed pixel data must be in fragments", "has none", REPLACE)
     try:
         found = list(generate_frames(header.PixelData, number_of_frames=frames))
-    except DICOM_ERRORS as error:
+    except dicom_errors() as error:
         raise RefusedError(_WHOLE_PIXELS, "has damaged fragments (cut off?)", REPLACE) from error
     if len(found) != frames:
         raise RefusedError(
@@ -207,7 +207,7 @@ def _looked_up(header: "Dataset", indices: Shaped[np.ndarray, "frame height widt
 
     try:
         colours = np.asarray(apply_color_lut(indices, header))[..., :3]
-    except DICOM_ERRORS as error:
+    except dicom_errors() as error:
         raise RefusedError("A palette must be whole", "has a damaged one", REPLACE) from error
     if colours.dtype == np.uint16:  # screens show eight bits, which such palettes keep on top
         colours = (colours >> 8).astype(np.uint8)
@@ -246,7 +246,7 @@ def _through_table(header: "Dataset", frames: np.ndarray) -> tuple[np.ndarray, i
     try:
         greys = np.asarray(apply_modality_lut(frames, header))
         return greys, 2 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    except DICOM_ERRORS as error:
+    except dicom_errors() as error:
         raise RefusedError("A modality look-up table must be whole", "has a damaged one", REPLACE) from error
 
 

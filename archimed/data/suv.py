@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from archimed.data.dicom_header import DICOM_ERRORS, RefusedError, code, missing, number, text
+from archimed.data.dicom_header import RefusedError, code, dicom_errors, missing, number, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -68,7 +68,7 @@ def _philips(header: "Dataset", element: int) -> float | None:
     try:
         value = header.private_block(0x7053, _PHILIPS)[element].value
         factor = float(value.decode("ascii").strip(" \0") if isinstance(value, bytes) else value)
-    except DICOM_ERRORS:
+    except dicom_errors():
         return None
     return factor if 0 < factor < float("inf") else None
 
@@ -159,7 +159,7 @@ def _parsed(value: str, keyword: str) -> datetime:
         whole = datetime.strptime(main[:14].ljust(14, "0"), "%Y%m%d%H%M%S") if len(main) >= 10 else None
         if whole is not None:
             return whole + timedelta(seconds=float(f"0.{fraction or 0}"))
-    except DICOM_ERRORS:
+    except dicom_errors():
         pass
     raise RefusedError(f"The tag {keyword} must be a date and time", "holds none", _REPAIR)
 

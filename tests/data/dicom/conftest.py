@@ -20,7 +20,7 @@ def make_header(pixels: np.ndarray, **tags: object) -> Dataset:
     bits = 8 * pixels.dtype.itemsize
     given: dict[str, object] = {
         "SOPClassUID": CT_CLASS,
-        "SOPInstanceUID": generate_uid(),
+        "SOPInstanceUID": generate_uid(entropy_srcs=[str(tags), str(pixels)]),
         "SeriesInstanceUID": "1.2.3.4",
         "Modality": "CT",
         "PatientID": PATIENT,
