@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import Case, Dataset
 from archimed.data.phantoms.options import FLAT, PhantomOptions
 from archimed.seeding import torch_generator
@@ -45,7 +46,7 @@ def lesions2d(options: PhantomOptions, seed: int) -> Dataset:
         for row in range(count)
     )
     task = ImagingTask("binary", ("benign", "lesion"), 1, (size, size))
-    return Dataset("lesions2d", "phantom", task, cases, images, lesion.long(), patients_known=True)
+    return Dataset("lesions2d", "phantom", task, cases, Arrays.of(images), lesion.long(), patients_known=True)
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Float[Tensor, " case"]:
