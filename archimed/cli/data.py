@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archimed.cli.options import JsonOption, SetOption
+from archimed.cli.options import JsonOption, QuietOption, SetOption
 
 if TYPE_CHECKING:
     from archimed.data.settings import DataSettings
@@ -16,19 +16,27 @@ Source = Annotated[str, typer.Argument(metavar="DATA", help="As --data of: archi
 
 
 @app.command("check")
-def check(source: Source, assignments: SetOption = None, seed: int = 0, as_json: JsonOption = False) -> None:
+def check(
+    source: Source,
+    assignments: SetOption = None,
+    seed: int = 0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Read every case once and tell all that is wrong; exit code 2 if a run would stop at it."""
+    from archimed.cli.console import Console
+    from archimed.cli.data_tables import show_check
     from archimed.data.check import check_dataset
 
-    found = check_dataset(source, data_settings(assignments), seed)
+    with Console(quiet) as console:
+        console.stage("read data")
+        found = check_dataset(
+            source, data_settings(assignments), seed, lambda done, total: console.progress(done, total, "cases")
+        )
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:
-        for name, value in found.table:
-            typer.echo(f"{name:<30}{value}")
-        for problem in found.problems:
-            typer.echo(f"{'ERROR' if problem.fatal else 'note'}: {problem.message}")
-        typer.echo("A run would stop at the errors above." if found.fatal else "Ready for a run.")
+        show_check(found)
     if found.fatal:
         raise typer.Exit(2)
 
@@ -39,18 +47,24 @@ def describe(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where contact sheets and data.json go.")],
     assignments: SetOption = None,
     seed: int = 0,
+    quiet: QuietOption = False,
 ) -> None:
-    """Write contact sheets (PNG) of each class and data.json, the fingerprint that runs carry."""
-    from archimed.data.describe import contact_sheets
-    from archimed.data.describe import describe as fingerprint
-    from archimed.data.source import load_dataset
-    from archimed.files import write_json
+    """Write contact sheets (PNG) and data.json, the fingerprint that runs carry."""
+    from archimed.cli.console import Console
+    from archimed.cli.data_tables import show_check
+    from archimed.data.description import write_description
 
-    dataset = load_dataset(source, data_settings(assignments), seed)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "data.json", fingerprint(dataset))
-    for path in [*contact_sheets(dataset, out), out / "data.json"]:
+    settings = data_settings(assignments)
+    with Console(quiet) as console:
+        console.stage("read data")
+        paths, found = write_description(
+            source, settings, seed, out, lambda done, total: console.progress(done, total, "cases")
+        )
+    for path in paths:
         typer.echo(path)
+    if found is not None:
+        show_check(found)
+        raise typer.Exit(2)
 
 
 def data_settings(assignments: list[str] | None) -> "DataSettings":

@@ -62,9 +62,7 @@ def check_dataset(source: str, settings: DataSettings, seed: int, progress: Prog
     try:
         dataset = read_source(source, settings, seed, problems, progress)
     except DataError as error:
-        found, flaw = _without_labels(source, error)
-        problems.add(Problem(str(flaw), fatal=True))
-        return DataCheck(source, found, tuple(problems.found))
+        return _refused(source, error, problems)
     seen = look(dataset, with_signatures=True, progress=progress)
     duplicates = find_duplicates(dataset, seen.digests, seen.signatures)
     splits = split_numbers(dataset)
@@ -96,22 +94,8 @@ def unlabelled(source: str) -> Volume | None:
     return read_image(path, "the data") if path.exists() and is_image(path) else None
 
 
-def needs_labels(source: str) -> DataError:
-    """Why a single image is no data set."""
-    return DataError(
-        f"A run needs images with labels; {source} is one image without any. List the images in a table (.csv) with the "
-        "columns `image` and `label` or `mask`."
-    )
-
-
-def _without_labels(source: str, error: DataError) -> tuple[dict[str, Any] | None, DataError]:
-    """What is known of data of no form that a run can use, and why it cannot."""
-    try:
-        volume = unlabelled(source)
-    except DataError as damage:
-        return None, damage
-    if volume is None:
-        return None, error
+def check_image(source: str, volume: Volume) -> DataCheck:
+    """What is known of a single image, and that a run needs labels."""
     images = Arrays.of([torch.from_numpy(np.ascontiguousarray(volume.pixels))])
     found = {
         "name": Path(source).name,
@@ -121,7 +105,23 @@ def _without_labels(source: str, error: DataError) -> tuple[dict[str, Any] | Non
         **whole_images(images, (), (volume.kind,) * len(volume.pixels)),
         "remarks": list(volume.remarks),
     }
-    return found, needs_labels(source)
+    flaw = (
+        f"A run needs images with labels; {source} is one image without any. List the images in a table (.csv) "
+        "with the columns `image` and `label` or `mask`."
+    )
+    return DataCheck(source, found, (Problem(flaw, fatal=True),))
+
+
+def _refused(source: str, error: DataError, problems: Problems) -> DataCheck:
+    """The check of data that are no data set."""
+    try:
+        volume = unlabelled(source)
+    except DataError as damage:
+        error, volume = damage, None
+    if volume is not None:
+        return check_image(source, volume)
+    problems.add(Problem(str(error), fatal=True))
+    return DataCheck(source, None, tuple(problems.found))
 
 
 def _report_equal(dataset: Dataset, duplicates: Duplicates, splits: Splits, problems: Problems) -> None:

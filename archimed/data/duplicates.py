@@ -122,7 +122,8 @@ def _distinctive(values: Float32[Tensor, "case feature"]) -> Float32[Tensor, "ca
 
 
 def _unit(values: Float32[Tensor, "case feature"]) -> Float32[Tensor, "case feature"]:
-    return values / values.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    length: Tensor = values.norm(dim=1, keepdim=True)
+    return values / length.clamp(min=1e-30)
 
 
 def _buckets(values: Float32[Tensor, "case feature"]) -> list[Int[np.ndarray, " row"]]:

@@ -47,7 +47,7 @@ class ValueCounts:
         ranks = np.maximum(np.ceil(np.array(shares) * below[-1]), 1)
         bins = np.searchsorted(below, ranks)
         values = (bins + self._lowest).astype(np.float64) if self._integer else bin_floats(bins)
-        values = np.clip(values, *self._ends)
+        values = np.clip(values, self._ends[0], self._ends[1])
         return np.where(np.array(shares) == 0, self._ends[0], np.where(np.array(shares) == 1, self._ends[1], values))
 
 
@@ -63,4 +63,5 @@ def bin_floats(bins: Int[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
     negative = bins < 2 ** (KEPT_BITS - 1)
     ordered = np.where(negative, ~bins, bins - 2 ** (KEPT_BITS - 1)) & (2 ** (KEPT_BITS - 1) - 1)
     magnitude = (ordered << (32 - KEPT_BITS)).astype(np.uint32).view(np.float32).astype(np.float64)
-    return np.where(negative, -magnitude, magnitude) + 0.0
+    values: Float[np.ndarray, " bin"] = np.where(negative, -magnitude, magnitude) + 0.0
+    return values
