@@ -4,20 +4,22 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from archimed.data.arrays import Arrays
+from archimed.data.cache import prepared
 from archimed.data.dataset import Case, Dataset
 from archimed.data.listing import Entry, Listing
 from archimed.data.natural import natural
 from archimed.data.preparation import PreparedCase, prepare
+from archimed.data.privacy import patient_hash, user_key
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
-from archimed.data.store import MemorySink, Sink
+from archimed.data.store import Facts, Prepared, Sink
 from archimed.errors import DataError
 from archimed.task import ImagingTask, TaskKind
 
@@ -31,52 +33,44 @@ def assemble(
     listing: Listing, settings: DataSettings, problems: Problems, progress: Progress | None = None
 ) -> Dataset:
     """Read the images of a listing; flaws of cases go to `problems`; DataError if none of them can be used."""
-    sink = MemorySink()
-    kept = _read(listing, settings, problems, sink, progress)
-    entries = [listing.entries[row] for row in kept.rows]
-    images, masks = sink.images(), sink.masks()
-    kind, class_names, target, masks = _target(entries, listing, masks, settings, problems)
+    found = prepared(listing, settings, problems, lambda sink: _read(listing, settings, problems, sink, progress))
+    facts, images = found.facts, found.images
+    for remark, count in facts.remarks.items():
+        problems.caution(f"In {count} of {len(listing.entries)} images {remark}.")
+    entries = [listing.entries[row] for row in facts.rows]
+    kind, class_names, target, masks = _target(entries, listing, found, settings, problems)
     sizes = images.shapes
     largest = tuple(max(shape[axis] for shape in sizes) for axis in range(len(sizes[0])))
-    patients_known = listing.patients_known or all(kept.patients)
+    patients_known = listing.patients_known or all(facts.patients)
     return Dataset(
         name=listing.name,
         source_kind=listing.source_kind,
         task=ImagingTask(kind, class_names, largest[0], largest[1:]),
-        cases=tuple(_cases(entries, kept, listing.patients_known)),
+        cases=tuple(_cases(entries, facts, listing.patients_known)),
         images=images,
         target=target,
         masks=masks,
-        channel_names=kept.first.channel_names,
-        channel_kinds=kept.first.channel_kinds,
-        spacing=tuple(kept.spacing) if any(kept.spacing) else (),
+        channel_names=facts.channel_names,
+        channel_kinds=facts.channel_kinds,
+        spacing=tuple(facts.spacing) if any(facts.spacing) else (),
         patients_known=patients_known,
         notes=listing.notes,
     )
 
 
-def _cases(entries: Sequence[Entry], kept: "_Kept", patients_known: bool) -> Iterator[Case]:
+def _cases(entries: Sequence[Entry], facts: Facts, patients_known: bool) -> Iterator[Case]:
     """The cases, with the patients that DICOM files name where the source names none for all."""
-    from_files = not patients_known and all(kept.patients)
-    for entry, patient in zip(entries, kept.patients, strict=True):
+    from_files = not patients_known and all(facts.patients)
+    for entry, patient in zip(entries, facts.patients, strict=True):
         yield replace(entry.case, patient=patient) if from_files and patient else entry.case
 
 
-@dataclass
-class _Kept:
-    """What is known of the cases that were kept, besides their pixels."""
-
-    first: PreparedCase
-    where: str
-    rows: list[int] = field(default_factory=list)
-    spacing: list[tuple[float, ...] | None] = field(default_factory=list)
-    patients: list[str | None] = field(default_factory=list, repr=False)
-
 def _read(
     listing: Listing, settings: DataSettings, problems: Problems, sink: Sink, progress: Progress | None
-) -> _Kept:
+) -> Facts:
     """Prepare every case and keep those that agree with the first."""
-    kept: _Kept | None = None
+    first: tuple[PreparedCase, str] | None = None
+    facts = Facts()
     remarks: Counter[str] = Counter()
     sides: set[int] = set()
     for row, (entry, found) in enumerate(zip(listing.entries, _prepared(listing, settings), strict=True)):
@@ -88,22 +82,22 @@ def _read(
         remarks.update(found.remarks)
         path = next(path for path in entry.images if path is not None)
         where = f"{entry.case.origin} ({path.name})" if path.name not in entry.case.origin else entry.case.origin
-        kept = kept or _Kept(found, where)
+        first = first or (found, where)
         sides |= set(found.image.shape[1:])
-        if flaw := _difference(kept, found, where, min(sides)):
+        if flaw := _difference(*first, found, where, min(sides)):
             problems.fatal(flaw)
             continue
         sink.put(found.image, found.mask)
-        kept.rows.append(row)
-        kept.spacing.append(found.spacing)
-        kept.patients.append(found.patient)
-    if kept is None or not kept.rows:
-        raise DataError(
-            f"A data set needs images that can be read; none of the {len(listing.entries)} files can."
-        )
-    for remark, count in remarks.items():
-        problems.caution(f"In {count} of {len(listing.entries)} images {remark}.")
-    return kept
+        facts.rows.append(row)
+        facts.spacing.append(found.spacing and tuple(map(float, found.spacing)))
+        facts.patients.append(found.patient and patient_hash(found.patient, user_key()))
+        values = [] if found.mask is None else torch.bincount(found.mask.reshape(-1)).nonzero().flatten().tolist()
+        facts.mask_values.append(values)
+    if first is None or not facts.rows:
+        raise DataError(f"A data set needs images that can be read; none of the {len(listing.entries)} files can.")
+    facts.channel_names, facts.channel_kinds = first[0].channel_names, first[0].channel_kinds
+    facts.remarks = dict(remarks)
+    return facts
 
 
 def _prepared(listing: Listing, settings: DataSettings) -> Iterator[PreparedCase | DataError]:
@@ -124,46 +118,45 @@ def _prepare(entry: Entry, listing: Listing, settings: DataSettings) -> Prepared
         return error
 
 
-def _difference(kept: _Kept, found: PreparedCase, where: str, side: int) -> str | None:
+def _difference(first: PreparedCase, first_where: str, found: PreparedCase, where: str, side: int) -> str | None:
     """What forbids to put a case beside the first one; cases to segment may differ in size."""
-    first = kept.first
     if first.image.ndim != found.image.ndim:
         return (
-            f"All images must have the same number of axes; {kept.where} has {first.image.ndim - 1} and {where} has "
+            f"All images must have the same number of axes; {first_where} has {first.image.ndim - 1} and {where} has "
             f"{found.image.ndim - 1}. Leave one kind out."
         )
     if len(first.image) != len(found.image):
         return (
-            f"All images must have the same channels; {kept.where} has {len(first.image)} and {where} has "
+            f"All images must have the same channels; {first_where} has {len(first.image)} and {where} has "
             f"{len(found.image)}. Convert them with --set data.channels=1 or --set data.channels=3."
         )
     if first.image.dtype != found.image.dtype:
         kinds = [str(image.dtype).removeprefix("torch.") for image in (first.image, found.image)]
         return (
-            f"All images must have the same number type; {kept.where} is {kinds[0]} and {where} is {kinds[1]}. "
+            f"All images must have the same number type; {first_where} is {kinds[0]} and {where} is {kinds[1]}. "
             "Save them alike."
         )
     if first.channel_kinds != found.channel_kinds:
         kinds = [", ".join(one.channel_kinds) for one in (first, found)]
         return (
-            f"A channel must be of one kind in all images; {kept.where} is {kinds[0]} and {where} is {kinds[1]}. "
+            f"A channel must be of one kind in all images; {first_where} is {kinds[0]} and {where} is {kinds[1]}. "
             "Leave one kind out."
         )
     if first.mask is None and first.image.shape != found.image.shape:
         sizes = ["x".join(map(str, image.shape[1:])) for image in (first.image, found.image)]
         return (
-            f"All images must have the same size; {kept.where} is {sizes[0]} and {where} is {sizes[1]} pixels. "
+            f"All images must have the same size; {first_where} is {sizes[0]} and {where} is {sizes[1]} pixels. "
             f"Resize them with --set data.image_size={max(8, side)}."
         )
     return None
 
 
 def _target(
-    entries: Sequence[Entry], listing: Listing, masks: Arrays | None, settings: DataSettings, problems: Problems
+    entries: Sequence[Entry], listing: Listing, found: Prepared, settings: DataSettings, problems: Problems
 ) -> tuple[TaskKind, tuple[str, ...], Tensor, Arrays | None]:
     """Kind of task, classes, target and masks with class numbers."""
-    if masks is not None:
-        return _segmentation(masks, listing, settings, problems)
+    if found.masks is not None:
+        return _segmentation(found.masks, found.facts.mask_values, listing, settings, problems)
     if listing.label_names:
         labels = torch.tensor([entry.label for entry in entries], dtype=torch.float32)
         return "multi-label", listing.label_names, labels, None
@@ -185,10 +178,12 @@ def _target(
 
 
 def _segmentation(
-    masks: Arrays, listing: Listing, settings: DataSettings, problems: Problems
+    masks: Arrays, values_of_case: list[list[int]], listing: Listing, settings: DataSettings, problems: Problems
 ) -> tuple[TaskKind, tuple[str, ...], Tensor, Arrays]:
     """Mask values as consecutive class numbers, and which of them occur in each case."""
-    occurs = torch.stack([torch.bincount(mask.reshape(-1).long(), minlength=256) > 0 for mask in masks])
+    occurs = torch.zeros(len(masks), 256, dtype=torch.bool)
+    for case, present in enumerate(values_of_case):
+        occurs[case, present] = True
     values = torch.nonzero(occurs.any(0)).flatten().tolist()
     if settings.mask_values == "foreground":
         names = ("background", listing.mask_names[1] if len(listing.mask_names) == 2 else "foreground")
@@ -207,11 +202,9 @@ def _segmentation(
             "class: --set data.mask_values=foreground; else --set data.mask_values=classes."
         )
     values = sorted({0, *values})
-    table = torch.zeros(256, dtype=torch.uint8)
-    table[values] = torch.arange(len(values), dtype=torch.uint8)
     if values != list(range(len(values))):
-        for mask in masks:
-            mask.copy_(table[mask.long()])
+        number = {value: index for index, value in enumerate(values)}
+        masks = masks.recoded(bytes(number.get(value, 0) for value in range(256)))
     names: tuple[str, ...] = ("background", *(f"value {value}" for value in values[1:])) if len(values) > 2 else ("background", "foreground")
     return "segmentation", names[: max(2, len(values))], occurs[:, [*values, 1][: max(2, len(values))]].float(), masks
 

@@ -30,9 +30,10 @@ class FlatFile:
     def __reduce__(self) -> tuple[type["FlatFile"], tuple[Path, torch.dtype]]:
         return FlatFile, (self.path, self.dtype)
 
-    def numel(self) -> int:
-        """How many numbers the file holds."""
-        return os.fstat(self._descriptor).st_size // self.dtype.itemsize
+    @property
+    def nbytes(self) -> int:
+        """Size of the file."""
+        return os.fstat(self._descriptor).st_size
 
     def read(self, starts: Int64[np.ndarray, " part"], shape: tuple[int, ...]) -> Shaped[Tensor, "part *shape"]:
         """The parts of one shape that begin at these numbers; neighbours are read in one go.

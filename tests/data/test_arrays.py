@@ -109,7 +109,7 @@ def test_arrays_without_elements(make: Make) -> None:
 def test_a_stacked_tensor_is_shared_and_handed_back_as_it_is() -> None:
     images = torch.arange(24.0).view(4, 1, 2, 3)
     assert Arrays.of(images).all().data_ptr() == images.data_ptr()
-    assert torch.equal(Arrays.of(images.movedim(0, -1)).take([1, 0]), images.movedim(0, -1)[[1, 0]])
+    assert torch.equal(Arrays.of(images.mT).take([1, 0]), images.mT[[1, 0]])
 
 
 def test_arrays_in_a_file_are_pickled_by_their_path(tmp_path: Path) -> None:
