@@ -88,6 +88,9 @@ def _images(folder: Path, pattern: str) -> list[Path]:
             f"data.image_pattern is a path below the folder with *, ? or [abc]; {pattern!r} finds nothing in {folder} "
             f"({' '.join(str(error).split())}). Correct it."
         ) from error
+    if pattern.count(PATIENT) > 1:
+        expression = re.compile(_as_expression(pattern))
+        visible = [path for path in visible if expression.fullmatch(path.relative_to(folder).as_posix())]
     for path in visible:
         plain_text(str(path.relative_to(folder)), "a file name", f"the folder {folder}")
     return sorted(visible, key=lambda path: natural(path.relative_to(folder).as_posix()))

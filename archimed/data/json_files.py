@@ -77,7 +77,9 @@ def numbered_names(value: object, what: str, origin: str) -> tuple[str, ...]:
         if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) < 6:
             number = int(number)
         if not isinstance(number, int) or isinstance(number, bool):
-            raise DataError(f"{what} must have whole numbers; {origin} has {shown(number)} for {shown(name)}.")
+            raise DataError(
+                f"{what} must have whole numbers; {origin} has {shown(number)} for {shown(name)}. Correct it."
+            )
         if number in by_number:
             raise DataError(f"{what} must have different numbers; {origin} has {number} twice. Correct it.")
         by_number[number] = short_name(name, what, origin)

@@ -143,9 +143,7 @@ def _ending(description: Mapping[str, Any], folder: Path, path: Path) -> str:
     """How the files' names end, as .nii.gz; v1 of the format does not tell and has that one only."""
     ending = as_text(description.get("file_ending", ".nii.gz"), "`file_ending`", str(path))
     if not re.fullmatch(r"(\.\w+)+", ending):
-        raise DataError(
-            f"`file_ending` is the ending of file names, as .nii.gz; {path} has {shown(ending)}. Correct it."
-        )
+        raise DataError(f"`file_ending` is the end of file names, as .nii.gz; {path} has {shown(ending)}. Correct it.")
     files = _visible(folder)
     if files and not any(file.name.endswith(ending) for file in files):
         raise DataError(
