@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TaskKind = Literal["binary", "multi-class", "ordinal", "multi-label", "segmentation"]
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error"})  # metrics; of all others, higher is
 
 
 @dataclass(frozen=True)
@@ -13,9 +14,8 @@ class ImagingTask:
     Attributes:
         kind: `binary`, `multi-class` and `ordinal` classification (one class per image; ordinal: grades in order),
             `multi-label` (any number of labels per image) or `segmentation` (one class per pixel).
-        class_names: the classes (of a segmentation the background first), or the labels of a multi-label task; a network
-            has one output for each. The
-            positive class of a binary task is the last.
+        class_names: the classes (of a segmentation the background first), or the labels of a multi-label task; a
+            network has one output for each. The positive class of a binary task is the last.
         channels: image channels (grey 1, RGB 3, or one per modality).
         image_size: pixels per axis, without channels: (height, width) or (depth, height, width).
     """

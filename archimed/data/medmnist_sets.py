@@ -17,7 +17,7 @@ class MedmnistSet:
     """One published set.
 
     Attributes:
-        kind: task; the ordinal grades of RetinaMNIST count as classes.
+        kind: task; RetinaMNIST is called `ordinal regression` there, and its official figures are those of classes.
         class_names: in the order of the label values.
         cases: of train, validation and test.
         md5: by image size in pixels, of the file of that size.
@@ -141,7 +141,7 @@ MEDMNIST: Mapping[str, MedmnistSet] = {
         },
     ),
     "retinamnist": MedmnistSet(
-        "multi-class",
+        "ordinal",
         (
             "0",
             "1",

@@ -24,8 +24,11 @@ PREFIXES = {"train": ("train",), "validation": ("val", "validation"), "test": ("
 MOST_CHANNELS = 4  # a last axis no longer than this holds channels
 
 
-def read_npz(path: Path, problems: Problems) -> Dataset:
-    """The data set of one file; flaws of single cases are reported to `problems`, of the file raised as DataError."""
+def read_npz(path: Path, problems: Problems, ordinal: bool = False) -> Dataset:
+    """The data set of one file; flaws of single cases are reported to `problems`, of the file raised as DataError.
+
+    More than two classes are grades in order if `ordinal` says so.
+    """
     arrays = _Arrays(path)
     splits = [name for name in SPLIT_NAMES if arrays.has(name)]
     images = _join([arrays.get(name, "images") for name in splits], "images", path)
@@ -40,6 +43,8 @@ def read_npz(path: Path, problems: Problems) -> Dataset:
             cases.append(Case(case_id, patient, split=name, origin=f"{name} image {number} of {path.name}"))
     stem = published(path.stem)
     kind, class_names, target = _target(labels, stem, path)
+    if ordinal and kind == "multi-class":
+        kind = "ordinal"
     tensor = torch.from_numpy(_channels_first(_plain_type(images, path), path))
     _report_nan(tensor, cases, problems)
     return Dataset(

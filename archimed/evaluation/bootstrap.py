@@ -5,11 +5,15 @@ What is resampled, and why:
 - *Patients*, with replacement, within each fold: all cases of a patient are drawn together, because images of one
   patient are alike and do not count as independent evidence. Classes are not stratified: how many positive patients
   a test set happened to hold is part of the uncertainty.
+- *Divisions*, where patients are tested in several folds: in a repeated cross-validation, or where one test set serves
+  all folds. A patient is then drawn once for all folds that test it, out of all patients, since measuring the same
+  patients again tells nothing about others. Each division into folds, in which every patient is tested once at most,
+  is drawn like a seed, the same ones for all networks, as they all met the same division.
 - *Seeds*, within each fold that was trained with several: an interval then covers the randomness of training too.
   From S seeds S - 1 are drawn with replacement, which makes the variance of the mean unbiased (drawing S of 3 would
   understate it by a third). A single seed is kept, and the interval then holds for that one trained network only.
 
-The draw of patients depends on the seed and the fold alone, so two networks tested on the same cases meet the same
+The draw of patients depends on the seed and the folds alone, so two networks tested on the same cases meet the same
 resamples and their difference is paired. Their seeds are drawn apart: equal seed numbers make nothing alike in
 different architectures. Resampling rows and columns of a crossed design is Owen's pigeonhole bootstrap (2007): never
 too narrow on average, slightly too wide where patients and seeds interact.
@@ -105,13 +109,17 @@ def bootstrap_metrics(
     names = tuple(points[0].values)
     sums: dict[str, Float[np.ndarray, " resample"]] = {}
     shares: dict[str, Float[np.ndarray, " resample"]] = {}
+    divisions = division_of_folds({fold: members[0].patients for fold, members in folds.items()})
+    division_share = _division_shares(divisions, seed, resamples)
+    everyone = sorted({patient for repeat in ordered for patient in repeat.patients})
     for fold, members in folds.items():
         rng = numpy_generator(seed, "bootstrap seeds", network, fold)
         seed_share = draw_seeds(len(members), resamples, rng)
-        drawn = _resampled(task, members, fold, seed, resamples)
+        drawn = _resampled(task, members, fold if len(division_share) == 1 else everyone, seed, resamples)
         for repeat_draws, share in zip(drawn, seed_share, strict=True):
             for name, values in repeat_draws.items():
-                used = np.where(np.isnan(values), 0.0, share * len(members))
+                weight = share * len(members) * division_share[divisions[fold]]
+                used = np.where(np.isnan(values), 0.0, weight)
                 sums[name] = sums.get(name, 0.0) + used * np.nan_to_num(values)
                 shares[name] = shares.get(name, 0.0) + used
     return Bootstrap(
@@ -121,6 +129,27 @@ def bootstrap_metrics(
         tested_on=tuple((fold, members[0].cases) for fold, members in folds.items()),
         seed=seed,
     )
+
+
+def division_of_folds(patients: Mapping[int, Sequence[str]]) -> dict[int, int]:
+    """The division that each fold belongs to, from the test patients of each fold in the folds' order.
+
+    A fold that tests a patient of an earlier fold of its division begins the next division.
+    """
+    found: dict[int, int] = {}
+    division, tested = 0, set[str]()
+    for fold, members in patients.items():
+        if not tested.isdisjoint(members):
+            division, tested = division + 1, set()
+        found[fold] = division
+        tested.update(members)
+    return found
+
+
+def _division_shares(divisions: Mapping[int, int], seed: int, resamples: int) -> Float[np.ndarray, "division resample"]:
+    """How much each division counts in each resample: one on average."""
+    count = max(divisions.values()) + 1
+    return count * draw_seeds(count, resamples, numpy_generator(seed, "bootstrap divisions"))
 
 
 def draw_patients(
@@ -145,15 +174,17 @@ def draw_seeds(seeds: int, resamples: int, rng: np.random.Generator) -> Float[np
 
 
 def _resampled(
-    task: ImagingTask, members: Sequence[RepeatPredictions], fold: int, seed: int, resamples: int
+    task: ImagingTask, members: Sequence[RepeatPredictions], drawn_from: int | Sequence[str], seed: int, resamples: int
 ) -> list[dict[str, Float[np.ndarray, " resample"]]]:
-    """The metrics of each repeat of one fold in every resample of its patients."""
-    rng = numpy_generator(seed, "bootstrap patients", fold)
+    """The metrics of each repeat of one fold in every resample of its patients, by number of the fold, or of all."""
     patients = members[0].patients
-    at_once = max(1, CELLS_AT_ONCE // len(patients))
+    everyone: Sequence[str] = patients if isinstance(drawn_from, int) else drawn_from
+    rows = np.arange(len(patients)) if isinstance(drawn_from, int) else np.searchsorted(drawn_from, patients)
+    rng = numpy_generator(seed, "bootstrap patients", *([drawn_from] if isinstance(drawn_from, int) else []))
+    at_once = max(1, CELLS_AT_ONCE // len(everyone))
     parts: list[list[dict[str, Float[np.ndarray, " resample"]]]] = [[] for _ in members]
     for start in range(0, resamples, at_once):
-        weights = draw_patients(patients, min(at_once, resamples - start), rng)
+        weights = draw_patients(everyone, min(at_once, resamples - start), rng)[rows]
         for part, repeat in zip(parts, members, strict=True):
             part.append(weighted_metrics(task, repeat.target, repeat.probabilities, weights, repeat.threshold))
     return [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]

@@ -75,14 +75,14 @@ def stated_probabilities(
 ) -> tuple[Bool[np.ndarray, " prediction"], Float[np.ndarray, " prediction"]]:
     """The predictions that calibration judges: whether each came true, and its probability.
 
-    Binary: the positive class of every case. Multi-class: the likeliest class of every case. Multi-label: every
-    known label of every case.
+    Binary: the positive class of every case. Multi-class and ordinal: the likeliest class of every case. Multi-label:
+    every known label of every case.
     """
     check_predictions(task, target, probabilities)
     truth = truth_table(task, target)
     if task.kind == "binary":
         return truth[:, -1] == 1, probabilities[:, -1]
-    if task.kind == "multi-class":
+    if task.kind in ("multi-class", "ordinal"):
         return probabilities.argmax(axis=1) == target, probabilities.max(axis=1)
     known = ~np.isnan(truth)
     return truth[known] == 1, probabilities[known]

@@ -4,11 +4,10 @@ Every function is pure: it takes the facts of a finished run and gives sentences
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archimed.evaluation.intervals import IntervalRow
-from archimed.evaluation.metrics import LOWER_IS_BETTER
-from archimed.task import ImagingTask
+from archimed.task import LOWER_IS_BETTER, ImagingTask
 
 WIDE_INTERVAL = 0.10  # of an AUC or an accuracy: a tenth of the whole scale
 LARGE_GAP = 0.05  # between validation and test
@@ -21,6 +20,8 @@ METRIC_WORDS: Mapping[str, str] = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "precision": "precision",
+    "quadratic_kappa": "quadratic kappa",
+    "mean_absolute_error": "mean absolute error",
     "exact_match": "exact match",
     "label_accuracy": "label-wise accuracy",
     "log_loss": "log loss",
@@ -42,6 +43,8 @@ class Findings:
         patients: patients in the test set.
         seeds: trainings of the chosen network with different seeds.
         comparisons: rows of `archimed.evaluation.significance.compare_with`.
+        known: label -> test cases of which it is known, for several labels; empty where all are known.
+        complete: test cases of which every label is known.
     """
 
     task: ImagingTask
@@ -53,6 +56,8 @@ class Findings:
     patients: int
     seeds: int
     comparisons: Sequence[Mapping[str, str | float | bool | None]]
+    known: Mapping[str, int] = field(default_factory=dict)
+    complete: int = 0
 
 
 def cautions(findings: Findings) -> list[str]:
@@ -61,7 +66,8 @@ def cautions(findings: Findings) -> list[str]:
         *absent_classes(findings.counts),
         *better_baselines(findings.comparisons),
         *majority_answer(findings.task, findings.counts, findings.test),
-        *label_wise_accuracy(findings.task, findings.counts, findings.cases),
+        *unknown_labels(findings.known, findings.complete, findings.cases.get("test", 0)),
+        *label_wise_accuracy(findings.task, findings.counts, findings.cases, findings.known),
         *differences_inside_noise(findings.comparisons),
         *differences_after_correction(findings.comparisons),
         *wide_intervals(findings.test, findings.cases.get("test", 0), findings.patients),
@@ -161,7 +167,7 @@ def faultless_scores(test: Mapping[str, IntervalRow], patients: int) -> list[str
 
 def undefined_resamples(test: Mapping[str, IntervalRow]) -> list[str]:
     """Metrics without a value, and metrics whose interval had to leave resamples out."""
-    missing = [name for name, row in test.items() if row["value"] is None]
+    missing = [name for name, row in test.items() if row["value"] is None and name != "exact_match"]
     unsure = [name for name, row in test.items() if row["value"] is not None and row["low"] is None]
     partly = [name for name, row in test.items() if row["low"] is not None and row.get("undefined")]
     sentences = []
@@ -200,14 +206,41 @@ def majority_answer(
     return []
 
 
+def unknown_labels(known: Mapping[str, int], complete: int, cases: int) -> list[str]:
+    """Labels that are unknown of some test cases: what is measured on how many."""
+    sentences = []
+    nothing = [name for name, count in known.items() if count == 0]
+    if nothing:
+        sentences.append(f"Nothing is known of {_listed(nothing)} in the test cases: no figure is about it.")
+    partly = {name: count for name, count in known.items() if 0 < count < cases}
+    if partly:
+        fewest = min(partly, key=lambda name: partly[name])
+        sentences.append(
+            f"Not every label is known: each is measured on the test cases of which it is, {fewest} on the fewest, "
+            f"{partly[fewest]} of {cases}."
+        )
+    if known and complete < cases:
+        sentences.append(
+            f"The exact match counts only the {complete} of {cases} test cases of which every label is known."
+            if complete
+            else "The exact match is undefined: of no test case is every label known."
+        )
+    return sentences
+
+
 def label_wise_accuracy(
-    task: ImagingTask, counts: Mapping[str, Mapping[str, int]], cases: Mapping[str, int]
+    task: ImagingTask,
+    counts: Mapping[str, Mapping[str, int]],
+    cases: Mapping[str, int],
+    known: Mapping[str, int],
 ) -> list[str]:
     """Label-wise accuracy of rare labels is high for every network, whatever it learnt (as on ChestMNIST)."""
     labels, total = counts.get("test", {}), cases.get("test", 0)
     if task.kind != "multi-label" or not labels or not total:
         return []
-    rare = sum(max(positives, total - positives) for positives in labels.values()) / (total * len(labels))
+    of_label = {name: known.get(name, total) for name in labels}
+    shares = [max(labels[name], count - labels[name]) / count for name, count in of_label.items() if count]
+    rare = sum(shares) / max(len(shares), 1)
     if rare < 0.8:
         return []
     return [

@@ -66,7 +66,7 @@ def by_lesion_size(
     """Measure a network on small, medium and large lesions.
 
     Args:
-        task: binary or multi-class.
+        task: one that asks for one class per image.
         repeats: test predictions of every (fold, seed).
         areas: case id -> lesion area as a share of the image; None, NaN or 0 without one.
         bounds: (small below, large above), shares of the image (0.001 and 0.01 in the paper).
@@ -90,7 +90,7 @@ def by_lesion_size(
         kept = [repeat for repeat in kept if lesions and repeat.cases]
         found = metric_intervals(task, kept, seed, resamples, confidence=confidence) if kept else {}
         bins.append(SizeBin(size, low, high, lesions, positives, negatives, fewest < FEWEST, found))
-    return LesionSizes(tuple(bins), sum(int(one.unknown.sum()) for one in _one_per_fold(sized)))
+    return LesionSizes(tuple(bins), len(set[str]().union(*(one.cases(one.unknown) for one in sized))))
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,10 @@ class _Sized:
             return self.area > large
         return (self.area >= small) & (self.area <= large) & (self.area > 0)
 
+    def cases(self, chosen: Bool[np.ndarray, " case"]) -> set[str]:
+        """The ids of the cases that are chosen."""
+        return {self.repeat.cases[k] for k in np.flatnonzero(chosen)}
+
 
 def _sized(task: ImagingTask, repeat: RepeatPredictions, areas: Mapping[str, float | None]) -> _Sized:
     area = np.nan_to_num(np.array([areas.get(case) or 0.0 for case in repeat.cases], dtype=np.float64))
@@ -121,18 +125,14 @@ def _sized(task: ImagingTask, repeat: RepeatPredictions, areas: Mapping[str, flo
 
 
 def _counts(sized: Sequence[_Sized], size: str, bounds: tuple[float, float]) -> tuple[int, int, int]:
-    """Lesions of the size, positive cases and other cases of the bin; each test case once, however many repeats."""
-    lesions = positives = cases = 0
-    for one in _one_per_fold(sized):
+    """Lesions of the size, positive cases and other cases of the bin; each test case once, however often tested."""
+    lesions, positives, cases = set[str](), set[str](), set[str]()
+    for one in sized:
         inside = one.of_size(size, bounds)
-        lesions += int(inside.sum())
-        positives += int((inside & one.positive).sum())
-        cases += int((inside | one.healthy).sum())
-    return lesions, positives, cases - positives
-
-
-def _one_per_fold(sized: Sequence[_Sized]) -> list[_Sized]:
-    return list({one.repeat.fold: one for one in sized}.values())
+        lesions |= one.cases(inside)
+        positives |= one.cases(inside & one.positive)
+        cases |= one.cases(inside | one.healthy)
+    return len(lesions), len(positives), len(cases - positives)
 
 
 def _limits(bounds: tuple[float, float]) -> dict[str, tuple[float, float]]:

@@ -11,8 +11,6 @@ from archimed.evaluation.auc import weighted_auc
 from archimed.evaluation.counts import Counts, count, mean_if_all_present, mean_of_defined, ratio
 from archimed.task import ImagingTask
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
-
 Resampled = dict[str, Float[np.ndarray, " resample"]]
 
 
@@ -32,6 +30,10 @@ def metrics(
     means over the classes that occur in `target`, each class against the rest; a class that occurs but is never
     answered has precision zero; brier is summed over classes (0 to 2).
 
+    Ordinal: as multi-class, and of the grades, numbered from 0 in their order: quadratic_kappa (agreement beyond chance
+    where an error weighs by the square of the grades it is off; Cohen, 1968; undefined unless two grades occur in
+    `target`) and mean_absolute_error (grades that the answer is off on average).
+
     Multi-label: auc (mean over labels of which both answers are known), macro_f1, sensitivity, precision (means over
     labels with a known positive), specificity, label_accuracy, log_loss, brier (means over labels), and exact_match:
     the share of images of which every label is right, among those whose labels are all known.
@@ -40,7 +42,7 @@ def metrics(
         task: what was asked; segmentation has other metrics.
         target: class indices [case], or labels [case, label] as 0, 1 or NaN where unknown.
         probabilities: one column per class or label.
-        threshold: a case is called positive above it (binary and multi-label); multi-class takes the likeliest class.
+        threshold: a case is called positive above it (binary and multi-label); other tasks take the likeliest class.
 
     Raises:
         ValueError: if shapes, classes or probabilities do not fit the task.
@@ -76,7 +78,10 @@ def weighted_metrics(
     counts = count(truth, answers, weights)
     if task.kind == "multi-label":
         return _label_metrics(truth, answers, probabilities, weights, counts)
-    return _class_metrics(task, truth, probabilities, weights, counts)
+    values = _class_metrics(task, truth, probabilities, weights, counts)
+    if task.kind == "ordinal":
+        values |= _grade_metrics(target.astype(np.float64), answers.argmax(axis=1).astype(np.float64), weights)
+    return values
 
 
 def class_table(
@@ -184,6 +189,23 @@ def _class_metrics(
         "specificity": mean_if_all_present(counts.specificity, counts),
         "precision": mean_if_all_present(counts.precision_or_zero, counts),
         "brier": ratio(errors.sum(axis=1) @ weights, total),
+    }
+
+
+def _grade_metrics(
+    target: Float[np.ndarray, " case"], answers: Float[np.ndarray, " case"], weights: Float[np.ndarray, "case resample"]
+) -> Resampled:
+    """Agreement of grades with the true ones, beyond that of true and answered grades paired at random.
+
+    Weights are whole numbers, so every sum is exact, and a zero is one.
+    """
+    total, true, answered = weights.sum(axis=0), target @ weights, answers @ weights
+    apart = np.square(target - answers) @ weights
+    apart_by_chance = total * ((np.square(target) + np.square(answers)) @ weights) - 2 * true * answered
+    several = total * (np.square(target) @ weights) > np.square(true)
+    return {
+        "quadratic_kappa": np.where(several, 1 - ratio(total * apart, apart_by_chance), np.nan),
+        "mean_absolute_error": ratio(np.abs(target - answers) @ weights, total),
     }
 
 

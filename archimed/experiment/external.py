@@ -77,7 +77,8 @@ def predicted(
 def with_classes(dataset: Dataset, trained: ImagingTask) -> Dataset:
     """The data with the classes of the network, if each of theirs is one of them; else as they are."""
     names = dataset.task.class_names
-    if "multi-label" in (dataset.task.kind, trained.kind) or not {*names} <= {*trained.class_names}:
+    one_class = not {"multi-label", "segmentation"} & {dataset.task.kind, trained.kind}
+    if not one_class or not {*names} <= {*trained.class_names}:
         return dataset
     numbers = torch.tensor([trained.class_names.index(name) for name in names])
     task = replace(dataset.task, kind=trained.kind, class_names=trained.class_names)

@@ -22,7 +22,10 @@ from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, read_lines, write_json
 from archimed.task import ImagingTask
 
-COMPARED: Mapping[str, tuple[str, ...]] = {"multi-label": ("auc", "macro_f1", "exact_match")}
+COMPARED: Mapping[str, tuple[str, ...]] = {
+    "multi-label": ("auc", "macro_f1", "exact_match"),
+    "ordinal": ("auc", "accuracy", "quadratic_kappa"),
+}
 COMPARED_CLASSES = ("auc", "accuracy")
 
 
@@ -181,27 +184,29 @@ def all_cautions(
 
 
 def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict[str, Any]]) -> Findings:
-    """The facts that cautions are drawn from; of several folds, the first stands for the counts."""
+    """The facts that cautions are drawn from: all test cases, and the first fold's for training and validation."""
     dataset = bench.training_data
-    fold = dataset.folds[0]
-    patients = {case.id: case.patient for case in dataset.cases}
+    cases = {name: dataset.folds[0].split(name) for name in SPLIT_NAMES}
+    cases["test"] = tuple(dict.fromkeys(case for fold in dataset.folds for case in fold.test))
+    targets = {name: dataset.target[dataset.rows(ids)] for name, ids in cases.items()}
+    test = targets["test"]
+    known = ~test.isnan() if dataset.task.kind == "multi-label" else test.new_ones(len(test), 0).bool()
     return Findings(
         task=dataset.task,
         chosen=bench.experiment.method.name,
         validation=chosen["validation"],
         test=chosen["test"],
-        counts={name: class_counts(dataset.task, dataset.subset(fold.split(name)).target) for name in SPLIT_NAMES},
-        cases={name: len(fold.split(name)) for name in SPLIT_NAMES},
-        patients=len({patients[case] for one in dataset.folds for case in one.test}),
-        seeds=len(bench.experiment.seeds),
+        counts={name: class_counts(dataset.task, target) for name, target in targets.items()},
+        cases={name: len(ids) for name, ids in cases.items()},
+        patients=len({dataset.cases[row].patient for row in dataset.rows(cases["test"])}),
+        seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
         comparisons=comparisons,
+        known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),
+        complete=int(known.all(1).sum()),
     )
 
 
 def class_counts(task: ImagingTask, target: Tensor) -> dict[str, int]:
-    """Cases of each class, or known positives of each label."""
-    if task.kind == "multi-label":
-        counts = (target == 1).sum(0).tolist()
-    else:
-        counts = target.bincount(minlength=task.num_outputs).tolist()
-    return dict(zip(task.class_names, counts, strict=True))
+    """Cases of each class, known positives of each label, or masks that hold each class."""
+    counts = (target == 1).sum(0) if target.ndim == 2 else target.bincount(minlength=task.num_outputs)
+    return dict(zip(task.class_names, counts.tolist(), strict=True))

@@ -37,7 +37,7 @@ def answer_figures(run: Run) -> list[Figure]:
 def class_results(run: Run) -> Table | None:
     """Results of the chosen network by class or label, means over the repeats; None for two classes."""
     repeats = test_answers(run).get(run.chosen, [])
-    if run.task.kind not in {"multi-class", "multi-label"} or not repeats:
+    if run.task.kind not in {"multi-class", "ordinal", "multi-label"} or not repeats:
         return None
     tables = [class_table(run.task, repeat.target, repeat.probabilities) for repeat in repeats]
     rows = []

@@ -10,6 +10,7 @@ from archimed.report.words import amount, count, duration, flat, listing, networ
 TASKS: Mapping[str, str] = {
     "binary": "tell two classes apart",
     "multi-class": "tell several classes apart",
+    "ordinal": "grade images on a scale",
     "multi-label": "say which of several labels an image has",
     "segmentation": "mark regions in an image",
 }
@@ -71,7 +72,7 @@ def number_of_cases(run: Run, split: str) -> int:
     """Cases of a split: as data.json counts them, else those predicted."""
     tests = [network.test for network in run.repeats(run.chosen) if network.test]
     if split == "test" and tests:
-        return len(tests[0].cases)
+        return len({case for test in tests for case in test.cases})
     return round(sum(number(value) or 0 for value in counts(run).get(split, {}).values()))
 
 

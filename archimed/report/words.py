@@ -12,6 +12,8 @@ METRIC_NAMES: Mapping[str, str] = {  # in the order of the report's columns
     "auc": "AUC",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
+    "quadratic_kappa": "Quadratic kappa",
+    "mean_absolute_error": "Mean absolute error",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "precision": "Precision",
@@ -47,6 +49,9 @@ GLOSSARY: Mapping[str, str] = {
     "Specificity": "The share of negative cases that are left alone. With several classes, the mean over them.",
     "Precision": "The share of the cases called positive that are positive.",
     "Macro-F1": "The harmonic mean of precision and sensitivity of each class, averaged over the classes.",
+    "Quadratic kappa": "How far answered grades agree with the true ones, beyond chance: 0 is guessing, 1 is perfect. "
+    "An answer two grades off counts four times as much as one a single grade off.",
+    "Mean absolute error": "How many grades the answer is off on average: the lower, the better.",
     "Exact match": "The share of cases of which every label is told right.",
     "Log loss, Brier score": "Two errors of the stated probabilities: the lower, the better. Being sure and wrong "
     "costs most.",

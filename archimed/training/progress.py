@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from archimed.errors import ArchimedError
+from archimed.task import LOWER_IS_BETTER
 
 
 class TrainingError(ArchimedError):
@@ -61,7 +62,7 @@ class Training:
 
 
 def is_better(record: EpochRecord, best: EpochRecord, metric: str) -> bool:
-    """Whether an epoch beats the best one before it: higher metric, at a tie lower validation loss.
+    """Whether an epoch beats the best one before it: better metric, at a tie lower validation loss.
 
     An undefined metric ranks lowest; where it is undefined throughout, the validation loss decides.
     """
@@ -79,4 +80,6 @@ def best_of(records: Sequence[EpochRecord], metric: str) -> EpochRecord:
 
 def _rank(record: EpochRecord, metric: str) -> tuple[float, float]:
     value = record.validation[metric]
-    return (float("-inf") if value is None else value, -record.validation_loss)
+    if value is None:
+        return (float("-inf"), -record.validation_loss)
+    return (-value if metric in LOWER_IS_BETTER else value, -record.validation_loss)

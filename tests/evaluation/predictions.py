@@ -32,6 +32,7 @@ def draw_labels(rng, cases, labels, unknown=0.2, decimals=None):
 
 
 def repeat(target, probabilities, fold=0, seed=0, patients=None, *, threshold=0.5):
-    cases = tuple(f"case {k}" for k in range(len(target)))
+    """One repeat; every fold has cases of its own, each a patient unless `patients` are given."""
+    cases = tuple(f"case {k}" if fold == 0 else f"case {fold}-{k}" for k in range(len(target)))
     owners = cases if patients is None else tuple(str(p) for p in patients)
     return RepeatPredictions(fold, seed, cases, owners, target, probabilities, threshold)

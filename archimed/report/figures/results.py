@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from archimed.evaluation.metrics import LOWER_IS_BETTER
 from archimed.report.figures.canvas import Axes, Figure, Point, Scale, circle, line, span, text
 from archimed.report.reading import Record, number
 from archimed.report.words import amount, cell_of, decimal, metric_name, network_name
+from archimed.task import LOWER_IS_BETTER
 
 ROW = 24  # pixels per row of a forest plot
 Limits = tuple[float, float | None, float | None]  # value, low, high
