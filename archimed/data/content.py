@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,10 +43,14 @@ class Contents:
         """
         wanted = {path: files_of(path) for path in dict.fromkeys(paths)}
         files = list(dict.fromkeys(file for parts in wanted.values() for file in parts))
+        facts = {file: file.stat() for file in files}
+        self._identities.update((file, _identity(file, found)) for file, found in facts.items())
+        unknown = [file for file in files if self._identities[file] not in self._known]
         with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
-            digests = dict(zip(files, pool.map(self._digest, files), strict=True))
+            for file, digest in zip(unknown, pool.map(self._hash, unknown), strict=True):
+                self._learn(file, facts[file], digest)
         return {
-            path: hashlib.sha256(b"".join(digests[file] for file in parts)).hexdigest()
+            path: hashlib.sha256(b"".join(self._known[self._identities[file]] for file in parts)).hexdigest()
             for path, parts in wanted.items()
         }
 
@@ -68,20 +71,19 @@ class Contents:
         write_through(self._memory, lambda temporary: temporary.write_bytes(content))
         self._new.clear()
 
-    def _digest(self, file: Path) -> bytes:
-        facts = file.stat()
-        if not stat.S_ISREG(facts.st_mode):
+    def _hash(self, file: Path) -> bytes:
+        if not file.is_file():
             raise OSError(f"{file} is not a file")
-        identity = self._identities[file] = _identity(file, facts)
-        if identity not in self._known:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
-            if _identity(file, file.stat()) != identity:
-                raise OSError(f"{file} changes while it is read")
-            self._known[identity] = digest
-            if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED:
-                self._new[identity] = digest
-        return self._known[identity]
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+        if _identity(file, file.stat()) != self._identities[file]:
+            raise OSError(f"{file} changes while it is read")
+        return digest
+
+    def _learn(self, file: Path, facts: os.stat_result, digest: bytes) -> None:
+        self._known[self._identities[file]] = digest
+        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED:
+            self._new[self._identities[file]] = digest
 
 
 def files_of(path: Path) -> list[Path]:
