@@ -12,7 +12,6 @@ from archimed.data.decoding import DECODER_ERRORS
 from archimed.data.resampling import check_affine
 from archimed.data.volume import Volume
 from archimed.data.voxels import MAX_CHANNELS, Block, check_finite, kept, placed, read_values, unreadable
-from archimed.errors import DataError
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -28,11 +27,11 @@ def read_nifti(path: Path, origin: str) -> Volume:
     are 0 the axes are taken to run right, anterior and superior, as the standard says, and the affine is None.
     Slope and intercept are applied.
     """
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         found = _read(path)
-    except DataError:
-        raise
-    except DECODER_ERRORS as error:
+    except (*DECODER_ERRORS, HeaderDataError) as error:
         raise unreadable(origin, path, error) from error
     check_finite(found.pixels, origin, path)
     return found
@@ -127,6 +126,8 @@ def _place(
     remarks = () if unit == 1 else ("lengths in the header were converted to millimetres",)
     sform, qform = _usable(header.get_sform(coded=True), unit, sizes), None
     if int(header["qform_code"]) > 0:
+        header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # as the standard's own library reads 0
+        header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
         qform = _usable(header.get_qform(coded=True), unit, sizes)
     best = qform if sform is None else sform
     if best is None:
