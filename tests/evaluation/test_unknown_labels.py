@@ -92,10 +92,8 @@ def test_nothing_known_at_all_leaves_everything_undefined():
     assert (found["expected_calibration_error"], found["brier"], found["bins"]) == (None, None, [])
     rows = metric_intervals(LABELS, [repeat(target, probabilities)], 0, 100)
     assert {row["value"] for row in rows.values()} == {None}
-    compared = compare_with(
-        "a", {n: bootstrap_metrics(LABELS, [repeat(target, probabilities)], 0, n) for n in "ab"}, ["auc"]
-    )
-    assert compared[0]["value"] is None
+    networks = {name: bootstrap_metrics(LABELS, [repeat(target, probabilities)], 0, name) for name in "ab"}
+    assert compare_with("a", networks, ["auc"])[0]["value"] is None
     logits = torch.zeros(5, 3, requires_grad=True)
     loss = target_loss(logits, torch.full((5, 3), NAN))
     loss.backward()
@@ -124,7 +122,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_known_labels():
     weights = np.broadcast_to([1.0, 2.0, 3.0], target.shape)
     chance = 1 / (1 + np.exp(-logits.detach().numpy()))
     each = -np.where(target == 1, weights * np.log(chance), np.log(1 - chance))
-    assert float(loss) == pytest.approx(each[known].mean())
+    assert float(loss.detach()) == pytest.approx(each[known].mean())
     assert not logits.grad.numpy()[~known].any()
     assert (logits.grad.numpy()[known] != 0).all()
 
