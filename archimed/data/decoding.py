@@ -6,7 +6,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from archimed.data.png16 import HEADER_BYTES, is_deep_png, read_deep_png
-from archimed.errors import DataError
+from archimed.data.volume import Volume
+from archimed.data.voxels import check_finite, unreadable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,32 +30,17 @@ DECODER_ERRORS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One image.
+def decode(path: Path, origin: str) -> Volume:
+    """Read one image, [channel, height, width], upright, as uint8, uint16 or float32.
 
-    Attributes:
-        pixels: [channel, height, width], upright; uint8, uint16 or float32.
-        remarks: what was changed to get there, for example "the alpha channel was dropped".
+    Raises:
+        DataError: naming `origin` and the file, if it is not one complete image of finite pixels.
     """
-
-    pixels: Shaped[np.ndarray, "channel height width"]
-    remarks: tuple[str, ...] = ()
-
-
-def decode(path: Path, origin: str) -> Decoded:
-    """Read one image; DataError, naming `origin` and the file, if it is not one complete image of finite pixels."""
     try:
         found = _decode_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _decode_other(path)
     except DECODER_ERRORS as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise DataError(
-            f"Every image must be readable; {origin}, {path}, is not ({reason}). Replace the file or leave it out."
-        ) from error
-    if not np.isfinite(found.pixels).all():
-        raise DataError(
-            f"Pixels must be finite numbers; {origin}, {path}, holds NaN or infinity. Repair the file or leave it out."
-        )
+        raise unreadable(origin, path, error) from error
+    check_finite(found.pixels, origin, path)
     return found
 
 
@@ -63,7 +49,7 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
-def _decode_other(path: Path) -> Decoded:
+def _decode_other(path: Path) -> Volume:
     from PIL import Image, ImageOps
 
     with path.open("rb") as file:
@@ -82,7 +68,7 @@ def _decode_other(path: Path) -> Decoded:
         raise ValueError(f"more than the {MAX_PIXELS:,} pixels allowed") from error
 
 
-def _from_pillow(image: "Image.Image") -> Decoded:
+def _from_pillow(image: "Image.Image") -> Volume:
     if image.mode in ("1", "L", "RGB", "F") or image.mode.startswith("I"):
         return _plain(np.asarray(image.convert("L") if image.mode == "1" else image))
     if image.mode in ("P", "PA"):
@@ -91,10 +77,11 @@ def _from_pillow(image: "Image.Image") -> Decoded:
         return _plain(colours[..., 0] if grey else colours)
     if image.mode in ("LA", "RGBA"):
         return _plain(np.asarray(image))
-    return Decoded(_plain(np.asarray(image.convert("RGB"))).pixels, (f"{image.mode} colours were converted to RGB",))
+    remarks = (f"{image.mode} colours were converted to RGB",)
+    return replace(_plain(np.asarray(image.convert("RGB"))), remarks=remarks)
 
 
-def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Decoded:
+def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Volume:
     """Channels first, no alpha, one of the three number types."""
     if pixels.ndim not in (2, 3) or (not np.issubdtype(pixels.dtype, np.number) and pixels.dtype != bool):
         raise ValueError(f"an array of shape {list(pixels.shape)} and type {pixels.dtype} is no grey or RGB image")
@@ -109,10 +96,10 @@ def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Decoded:
         pixels = pixels.astype(np.uint8) * 255
     elif pixels.dtype not in (np.uint8, np.uint16):
         pixels = pixels.astype(np.float32)
-    return Decoded(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), remarks)
+    return Volume(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), remarks=remarks)
 
 
-def _decode_tiff(path: Path) -> Decoded:
+def _decode_tiff(path: Path) -> Volume:
     import tifffile
 
     with _complaints_as_errors("tifffile"), tifffile.TiffFile(path) as file:

@@ -47,8 +47,7 @@ def read_image(path: Path, origin: str) -> Volume:
         )
     name = path.name.lower()
     if path.is_file() and name.endswith(PICTURES):
-        picture = decode(path, origin)
-        return Volume(picture.pixels, remarks=picture.remarks)
+        return decode(path, origin)
     if path.is_file() and name.endswith(NIFTI):
         from archimed.data.nifti import read_nifti
 
