@@ -20,9 +20,8 @@ too narrow on average, slightly too wide where patients and seeds interact.
 
 Measured on simulated scores (tests/evaluation/test_intervals.py): 95 % intervals hold the truth in 93-95 % of test sets
 of 200 to 400 patients, and over eight seeds in about 95 %. Over three seeds that differ more than the choice of
-patients does, it is about 90 %: three seeds cannot tell how much seeds differ. Over three cross-validations
-of two folds of 120 patients it is 96 % (tests/evaluation/test_divisions.py); patients drawn anew in every fold would give
-77 %.
+patients does, it is about 90 %: three seeds cannot tell how much seeds differ. Over three cross-validations of two
+folds of 120 patients it is 96 % (tests/evaluation/test_divisions.py); with patients drawn anew in every fold, 77 %.
 """
 
 from collections.abc import Mapping, Sequence
