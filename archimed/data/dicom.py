@@ -22,8 +22,9 @@ from archimed.data.dicom_header import (
     told_of,
     whole,
 )
-from archimed.data.dicom_pixels import read_frames, rescale_of, rescaled, upright_greys
+from archimed.data.dicom_pixels import read_frames
 from archimed.data.dicom_series import Plane, check_one_series, object_name, plane_of, stacked
+from archimed.data.dicom_values import rescale_of, rescaled, upright_greys
 from archimed.data.resampling import MAX_VOXELS, canonical, check_affine, spacing_of
 from archimed.data.suv import suv_factors
 from archimed.data.volume import ChannelKind, Volume

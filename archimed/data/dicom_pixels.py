@@ -1,26 +1,23 @@
-"""One DICOM file's pixel data as stored or as colours, and stored values as Hounsfield units or what else they mean."""
+"""One DICOM file's pixel data: grey values as stored, or colours as RGB."""
 
-import zlib
-from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
+from archimed.data.decoder_complaints import complaints_refused
 from archimed.data.decoding import MAX_PIXELS
+from archimed.data.dicom_compressed import WHOLE_PIXELS, check_codestreams, frame_by_frame
 from archimed.data.dicom_header import (
-    REPAIR,
     REPLACE,
     RefusedError,
     dicom_errors,
-    functional_group,
     missing,
-    number,
     text,
     whole,
 )
 from archimed.data.resampling import MAX_VOXELS
-from archimed.data.volume import ChannelKind
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,10 +26,7 @@ if TYPE_CHECKING:
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 FLOAT_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
-END_OF_CODESTREAM = b"\xff\xd9"  # closes JPEG, JPEG-LS and JPEG 2000 alike, and is nowhere within them
-PADDING_BYTES = 16  # within which it must come; encoders pad frames with 0 or 255
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
-_WHOLE_PIXELS = "Pixel data must be whole"
 
 
 def read_frames(header: "Dataset") -> Shaped[np.ndarray, "frame channel height width"]:
@@ -48,9 +42,9 @@ def read_frames(header: "Dataset") -> Shaped[np.ndarray, "frame channel height w
             "has another",
             REPLACE,
         )
-    stored = _decode(header, keyword, frames)
+    stored = _decode(header, keyword)
     if stored.size != frames * height * width * samples:
-        raise RefusedError(_WHOLE_PIXELS, "decodes to another size than its header tells", REPLACE)
+        raise RefusedError(WHOLE_PIXELS, "decodes to another size than its header tells", REPLACE)
     stored = stored.reshape(frames, height, width, samples)
     if photometric == "PALETTE COLOR":
         stored = _looked_up(header, stored[..., 0])
@@ -85,21 +79,24 @@ def _shape(header: "Dataset") -> tuple[int, int, int, int]:
     return frames, height, width, samples
 
 
-def _decode(header: "Dataset", keyword: str, frames: int) -> np.ndarray:
+def _decode(header: "Dataset", keyword: str) -> np.ndarray:
     from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
+    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGTransferSyntaxes, RLELossless
 
     syntax = _transfer_syntax(header)
     _check_bits(header, keyword)
     if syntax == DEFLATED_FRAMES or (syntax == RLELossless and bits_allocated(header) == 1):
-        return _frame_by_frame(header, frames, syntax)
+        return frame_by_frame(header, _shape(header), bits_allocated(header), deflated=syntax == DEFLATED_FRAMES)
     if syntax.is_encapsulated:
-        _check_fragments(header, frames, syntax.name)
+        check_codestreams(header, _shape(header), syntax.name)
     else:
         _check_length(header, keyword)
+    plugin = "pylibjpeg" if syntax in JPEG2000TransferSyntaxes else ""
     try:
-        plugin = "pylibjpeg" if syntax in JPEG2000TransferSyntaxes else ""
-        pixels, _ = get_decoder(syntax).as_array(header, decoding_plugin=plugin)
+        with complaints_refused() if syntax in JPEGTransferSyntaxes else nullcontext():
+            pixels, _ = get_decoder(syntax).as_array(header, decoding_plugin=plugin)
+    except RefusedError:
+        raise
     except dicom_errors() as error:
         raise RefusedError("Pixel data must be decodable", f"is not ({syntax.name})", REPLACE) from error
     return np.asarray(pixels)
@@ -148,57 +145,7 @@ def _check_length(header: "Dataset", keyword: str) -> None:
     length = len(header[keyword].value)
     padding = max(2, min(height, width) * samples * bits // 8)
     if not expected <= length < expected + padding:
-        raise RefusedError(_WHOLE_PIXELS, f"holds {length:,} bytes where its header tells of {expected:,}", REPLACE)
-
-
-def _encapsulated(header: "Dataset", frames: int) -> list[bytes]:
-    from pydicom.encaps import generate_frames
-
-    if not header["PixelData"].is_undefined_length:
-        raise RefusedError("Compressed pixel data must be in fragments", "has none", REPLACE)
-    try:
-        found = list(generate_frames(header.PixelData, number_of_frames=frames))
-    except dicom_errors() as error:
-        raise RefusedError(_WHOLE_PIXELS, "has damaged fragments (cut off?)", REPLACE) from error
-    if len(found) != frames:
-        raise RefusedError(
-            _WHOLE_PIXELS, f"holds {len(found)} compressed frames where its header tells of {frames}", REPLACE
-        )
-    return found
-
-
-def _check_fragments(header: "Dataset", frames: int, syntax: str) -> None:
-    """Decoders fill what is missing of a cut frame with guesses, so look for its end first."""
-    found = _encapsulated(header, frames)
-    if "JPEG" not in syntax:
-        return
-    for number_, frame in enumerate(found, start=1):
-        if END_OF_CODESTREAM not in frame[-PADDING_BYTES:]:
-            raise RefusedError(_WHOLE_PIXELS, f"has a compressed frame, {number_}, that ends too early", REPLACE)
-
-
-def _frame_by_frame(header: "Dataset", frames: int, syntax: str) -> Shaped[np.ndarray, " value"]:
-    """Frames deflated one by one, and RLE of single bits, which pydicom does not decode."""
-    from pydicom.pixels.decoders.rle import _rle_decode_segment, _rle_parse_header
-
-    _, height, width, samples = _shape(header)
-    bits, signed = bits_allocated(header), whole(header, "PixelRepresentation", 0)
-    length = (height * width * samples * bits + 7) // 8
-    if samples > 1 and whole(header, "PlanarConfiguration", 0):
-        raise RefusedError("Frames deflated one by one must have colours by pixel", "has planes", REPLACE)
-    found = []
-    for frame in _encapsulated(header, frames):
-        if syntax == DEFLATED_FRAMES:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length + 2)
-        else:
-            data = bytes(_rle_decode_segment(frame[_rle_parse_header(frame[:64])[0] :]))
-        if not length <= len(data) <= length + 1:
-            raise RefusedError(_WHOLE_PIXELS, "has a compressed frame of another size", REPLACE)
-        if bits == 1:
-            found.append(np.unpackbits(np.frombuffer(data, np.uint8), count=height * width, bitorder="little"))
-        else:
-            found.append(np.frombuffer(data[:length], f"<{'i' if signed else 'u'}{bits // 8}"))
-    return np.concatenate(found)
+        raise RefusedError(WHOLE_PIXELS, f"holds {length:,} bytes where its header tells of {expected:,}", REPLACE)
 
 
 def _looked_up(header: "Dataset", indices: Shaped[np.ndarray, "frame height width"]) -> np.ndarray:
@@ -212,97 +159,3 @@ def _looked_up(header: "Dataset", indices: Shaped[np.ndarray, "frame height widt
     if colours.dtype == np.uint16:  # screens show eight bits, which such palettes keep on top
         colours = (colours >> 8).astype(np.uint8)
     return colours[..., :1] if (colours == colours[..., :1]).all() else colours
-
-
-def upright_greys(
-    header: "Dataset", frames: Shaped[np.ndarray, "frame channel height width"], kind: ChannelKind
-) -> tuple[Shaped[np.ndarray, "frame channel height width"], tuple[str, ...]]:
-    """Bright is much: MONOCHROME1 turned round, single bits as 0 and 255, a modality look-up table applied.
-
-    CT and PET values have a physical meaning whatever their display, so they are left.
-    """
-    if frames.shape[1] != 1 or kind in ("ct", "pet"):
-        return frames, ()
-    remarks: tuple[str, ...] = ()
-    top = 2 ** min(bits_allocated(header), whole(header, "BitsStored", 32)) - 1
-    if header.get("ModalityLUTSequence"):
-        frames, top = _through_table(header, frames)
-        remarks = ("the modality look-up table was applied",)
-    elif bits_allocated(header) == 1:
-        frames, top = frames.astype(np.uint8) * np.uint8(255), 255
-    if text(header, "PhotometricInterpretation") != "MONOCHROME1":
-        return frames, remarks
-    if frames.dtype.kind == "u":
-        inverted = (frames.dtype.type(top) - frames).astype(frames.dtype)
-    else:
-        inverted = -frames if frames.dtype.kind == "f" else np.bitwise_not(frames)
-    return inverted, (*remarks, "MONOCHROME1 was inverted")
-
-
-def _through_table(header: "Dataset", frames: np.ndarray) -> tuple[np.ndarray, int]:
-    """Greys looked up, and the largest that the table could give."""
-    from pydicom.pixels import apply_modality_lut
-
-    try:
-        greys = np.asarray(apply_modality_lut(frames, header))
-        return greys, 2 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    except dicom_errors() as error:
-        raise RefusedError("A modality look-up table must be whole", "has a damaged one", REPLACE) from error
-
-
-def rescale_of(header: "Dataset", frame: int, kind: ChannelKind) -> tuple[float, float]:
-    """Slope and intercept of one frame; (1, 0) where the file tells none, unless CT or PET need them."""
-    source = functional_group(header, frame, "PixelValueTransformationSequence") or header
-    if kind in ("ct", "pet") or source.get("RescaleSlope") is not None:
-        slope, intercept = (
-            number(source, "RescaleSlope"),
-            number(source, "RescaleIntercept", None if kind == "ct" else 0),
-        )
-        if slope == 0:
-            raise RefusedError("RescaleSlope must not be 0", "has 0", REPAIR)
-        return slope, intercept
-    return 1.0, number(source, "RescaleIntercept", 0)
-
-
-def rescaled(
-    stored: Shaped[np.ndarray, "frame channel height width"],
-    scales: Sequence[tuple[float, float]],
-    kind: ChannelKind,
-) -> Shaped[np.ndarray, "frame channel height width"]:
-    """Slope x stored + intercept, frame by frame.
-
-    Whole Hounsfield units become int16; values without a scale keep their type where it is uint8, int16 or uint16;
-    all else is float32.
-    """
-    if (
-        kind == "ct"
-        and stored.dtype.kind in "iu"
-        and all(slope % 1 == intercept % 1 == 0 for slope, intercept in scales)
-    ):
-        return _whole_units(stored, scales)
-    if kind != "pet" and all(scale == (1, 0) for scale in scales):
-        return _plain(stored)
-    return _as_float(stored, scales)
-
-
-def _whole_units(stored: np.ndarray, scales: Sequence[tuple[float, float]]) -> np.ndarray:
-    values = np.empty(stored.shape, np.int16)
-    for index, (slope, intercept) in enumerate(scales):
-        frame = stored[index].astype(np.int64) * int(slope) + int(intercept)
-        if frame.min() < -(2**15) or frame.max() >= 2**15:
-            return _as_float(stored, scales)
-        values[index] = frame
-    return values
-
-
-def _as_float(stored: np.ndarray, scales: Sequence[tuple[float, float]]) -> Float32[np.ndarray, "*shape"]:
-    values = np.empty(stored.shape, np.float32)
-    for index, (slope, intercept) in enumerate(scales):
-        values[index] = stored[index].astype(np.float64) * slope + intercept
-    return values
-
-
-def _plain(stored: np.ndarray) -> np.ndarray:
-    if stored.dtype in (np.uint8, np.int16, np.uint16):
-        return stored
-    return stored.astype(np.int16 if stored.dtype == np.int8 else np.float32)

@@ -1,0 +1,91 @@
+"""Compressed DICOM frames: whole and of the size that the header tells, before a decoder guesses what is missing."""
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from archimed.data.dicom_header import REPLACE, RefusedError, dicom_errors, whole
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+WHOLE_PIXELS = "Pixel data must be whole"
+END_OF_CODESTREAM = b"\xff\xd9"  # closes JPEG, JPEG-LS and JPEG 2000 alike, and is nowhere within them
+PADDING_BYTES = 16  # within which it must come; encoders pad frames with 0 or 255
+START_OF_JPEG_2000 = b"\xff\x4f\xff\x51"
+START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
+Shape = tuple[int, int, int, int]  # frames, height, width, samples per pixel
+
+
+def _encapsulated(header: "Dataset", frames: int) -> list[bytes]:
+    from pydicom.encaps import generate_frames
+
+    if not header["PixelData"].is_undefined_length:
+        raise RefusedError("Compressed pixel data must be in fragments", "has none", REPLACE)
+    try:
+        found = list(generate_frames(header.PixelData, number_of_frames=frames))
+    except dicom_errors() as error:
+        raise RefusedError(WHOLE_PIXELS, "has damaged fragments (cut off?)", REPLACE) from error
+    if len(found) != frames:
+        raise RefusedError(
+            WHOLE_PIXELS, f"holds {len(found)} compressed frames where its header tells of {frames}", REPLACE
+        )
+    return found
+
+
+def check_codestreams(header: "Dataset", shape: Shape, syntax: str) -> None:
+    """RefusedError unless every frame of a JPEG family has its end and the size that the header tells.
+
+    Decoders fill what is missing with guesses, and some take the header's word for the size.
+    """
+    found = _encapsulated(header, shape[0])
+    if "JPEG" not in syntax:
+        return
+    for count, frame in enumerate(found, start=1):
+        if END_OF_CODESTREAM not in frame[-PADDING_BYTES:]:
+            raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, that ends too early", REPLACE)
+        if _coded_shape(frame) != shape[1:]:
+            raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, of another size", REPLACE)
+
+
+def _coded_shape(frame: bytes) -> tuple[int, int, int] | None:
+    """Height, width and samples per pixel as a codestream tells; None where it does not."""
+    try:
+        start = frame.find(START_OF_JPEG_2000, 0, 1024)
+        if start >= 0:
+            right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+            return bottom - top, right - left, struct.unpack_from(">H", frame, start + 40)[0]
+        place = 2
+        while frame[place + 1] not in START_OF_FRAME:
+            place += 1 if frame[place + 1] == 0xFF else 2 + struct.unpack_from(">H", frame, place + 2)[0]
+        height, width, samples = struct.unpack_from(">HHB", frame, place + 5)
+        return height, width, samples
+    except (IndexError, struct.error):
+        return None
+
+
+def frame_by_frame(header: "Dataset", shape: Shape, bits: int, *, deflated: bool) -> Shaped[np.ndarray, " value"]:
+    """Frames deflated one by one, and RLE of single bits, which pydicom does not decode."""
+    from pydicom.pixels.decoders.rle import _rle_decode_segment, _rle_parse_header
+
+    frames, height, width, samples = shape
+    signed = whole(header, "PixelRepresentation", 0)
+    length = (height * width * samples * bits + 7) // 8
+    if samples > 1 and whole(header, "PlanarConfiguration", 0):
+        raise RefusedError("Frames deflated one by one must have colours by pixel", "has planes", REPLACE)
+    found = []
+    for frame in _encapsulated(header, frames):
+        if deflated:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length + 2)
+        else:
+            data = bytes(_rle_decode_segment(frame[_rle_parse_header(frame[:64])[0] :]))
+        if not length <= len(data) <= length + 1:
+            raise RefusedError(WHOLE_PIXELS, "has a compressed frame of another size", REPLACE)
+        if bits == 1:
+            found.append(np.unpackbits(np.frombuffer(data, np.uint8), count=height * width, bitorder="little"))
+        else:
+            found.append(np.frombuffer(data[:length], f"<{'i' if signed else 'u'}{bits // 8}"))
+    return np.concatenate(found)
