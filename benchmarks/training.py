@@ -24,7 +24,7 @@ from archimed.training.loop import train
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import ARMS, arms_for, choose_machine
 from archimed.training.recipe import Recipe
-from archimed.training.steps import ImagesInMemory, adam, training_pass, training_step
+from archimed.training.steps import NormalisedImages, adam, training_pass, training_step
 from benchmarks.timing import interleaved, machine, markdown_table
 
 TASK = ImagingTask("binary", ("benign", "malignant"), 1, (28, 28))
@@ -79,7 +79,7 @@ def tiny() -> nn.Module:
 def loading_arms(where: Machine) -> dict[str, Callable[[], object]]:
     """One epoch of the tiny network each."""
     data = examples(CASES)
-    held = ImagesInMemory(data, normalise, where)
+    held = NormalisedImages(data, normalise, where)
     images, target = (part.clone() for part in held.batch(torch.arange(RECIPE.batch_size)))
 
     def bare(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: images in memory, one validation per epoch, exact resumption, the best weights at the end."""
+"""The training loop: normalised images, one validation per epoch, exact resumption, the best weights at the end."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise, predict_logits, probabilities
 from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
 from archimed.training.recipe import Recipe, learning_rate_at
-from archimed.training.steps import Examples, ImagesInMemory, adam, training_pass
+from archimed.training.steps import Examples, NormalisedImages, adam, training_pass
 from archimed.training.weights import load_initial_weights
 
 ValidationMetrics = Callable[[NDArray[Any], NDArray[np.float32]], Mapping[str, float | None]]
@@ -85,8 +85,8 @@ def train(
         weights = class_weights(train.target, task.num_outputs, recipe)
         job = _Job(
             state=state,
-            train=ImagesInMemory(train, normalise, machine),
-            validation=ImagesInMemory(validation, normalise, machine),
+            train=NormalisedImages(train, normalise, machine),
+            validation=NormalisedImages(validation, normalise, machine),
             task=task,
             recipe=recipe,
             seed=seed,
@@ -102,8 +102,8 @@ class _Job:
     """One training under way."""
 
     state: TrainingState
-    train: ImagesInMemory
-    validation: ImagesInMemory
+    train: NormalisedImages
+    validation: NormalisedImages
     task: ImagingTask
     recipe: Recipe
     seed: int

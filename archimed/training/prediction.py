@@ -1,6 +1,7 @@
 """Probabilities of a trained network."""
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from jaxtyping import Float, Shaped
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from archimed.data.arrays import Arrays
 from archimed.task import TaskKind
 from archimed.training.machine import Machine
+
+VALUES_AT_ONCE = 2**22  # of images in one forward pass
 
 Normalise = Callable[[Tensor], Tensor]  # raw images as stored -> float32, each image by itself
 
@@ -37,13 +40,13 @@ def predict_logits(
     machine: Machine,
     batch_size: int,
 ) -> Float[Tensor, "case output *space"]:
-    """Logits of raw images on the CPU, float32, in eval mode."""
+    """Logits of raw images on the CPU, float32, in eval mode; at most `batch_size` images are normalised at a time."""
     machine.place_network(network)
     training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            parts = torch.arange(len(images)).split(batch_size)
+            parts = torch.arange(len(images)).split(_at_once(images, batch_size))
             logits = [network(machine.place_images(normalise(taken(images, rows)))).cpu() for rows in parts]
     finally:
         network.train(training)
@@ -51,8 +54,14 @@ def predict_logits(
 
 
 def taken(images: Tensor | Arrays, rows: Tensor) -> Tensor:
-    """Some consecutive images of a tensor or of arrays that may be mapped from a file."""
+    """Some consecutive images."""
     return images.take(rows) if isinstance(images, Arrays) else images[int(rows[0]) : int(rows[-1]) + 1]
+
+
+def _at_once(images: Tensor | Arrays, batch_size: int) -> int:
+    """How many images to predict at once: `batch_size`, fewer of large ones, whose activations would fill memory."""
+    shape = images.shape if isinstance(images, Arrays) else images.shape[1:]
+    return max(1, min(batch_size, VALUES_AT_ONCE // max(1, prod(shape or ()))))
 
 
 def probabilities(logits: Float[Tensor, "case output *space"], task_kind: TaskKind) -> Tensor:
