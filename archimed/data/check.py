@@ -142,7 +142,8 @@ def _report_equal(dataset: Dataset, duplicates: Duplicates, splits: Splits, prob
         )
     if patients:
         problems.caution(
-            f"{patients} images occur more than once within a split under different patients. Are the patients right?"
+            f"{patients} {'image occurs' if patients == 1 else 'images occur'} more than once within a split under "
+            "different patients. Are the patients right?"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 
 from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset
-from archimed.data.duplicates import Duplicates
+from archimed.data.duplicates import Duplicates, crossing_fold, split_numbers
 from archimed.data.survey import Survey, survey
 from archimed.data.views import CT_SHOWN, PET_SHOWN, Picture, Style, colour_of, picture, shown_limits
 from archimed.data.volume import ChannelKind, Volume
@@ -56,19 +56,22 @@ def contact_sheets(dataset: Dataset, seen: Survey, folder: Path) -> list[Path]:
 
 
 def sheet_of_pairs(dataset: Dataset, seen: Survey, found: Duplicates, folder: Path) -> list[Path]:
-    """`look-alikes.png`: the pairs that look alike, the most alike first; nothing if there are none."""
+    """`look-alikes.png`: pairs that look alike, those across splits first; nothing if there are none."""
     if not found.alike:
         return []
-    style = style_of(dataset, seen)
+    style, splits = style_of(dataset, seen), split_numbers(dataset)
+    pairs = zip(found.alike, found.likeness, strict=True)
+    ordered = sorted(pairs, key=lambda pair: crossing_fold(pair[0], splits) is None)
+    crossing = sum(crossing_fold(pair, splits) is not None for pair in found.alike)
     tiles = []
-    for pair, likeness in list(zip(found.alike, found.likeness, strict=True))[:MOST_PAIRS]:
+    for pair, likeness in ordered[:MOST_PAIRS]:
         first, second = (_picture(dataset, row, style, with_mask=False) for row in pair)
         height = max(len(first), len(second))
         both = [np.pad(one, ((0, height - len(one)), (0, 0), (0, 0))) for one in (first, second)]
         names = " = ".join(dataset.cases[row].id for row in pair)
         tiles.append(Tile(np.concatenate(both, axis=1), f"{names} ({likeness:.3f})"))
     path = folder / "look-alikes.png"
-    _sheet(f"Pairs that look alike: {len(found.alike)}, the most alike first", [], tiles).save(path)
+    _sheet(f"{len(found.alike)} pairs that look alike, {crossing} of them across splits", [], tiles).save(path)
     return [path]
 
 

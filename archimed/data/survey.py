@@ -30,7 +30,7 @@ class Survey:
         digests: a hash of each image's pixels; equal images have equal ones.
         voxels: pixels of each class number in each mask [case, class]; None without masks.
         signatures: what each image looks like [case, feature] (see `duplicates`); None if not wanted.
-        checksum: SHA-256 of all images and masks in order.
+        checksum: SHA-256 of all images, then all masks.
     """
 
     quantiles: Float[np.ndarray, "channel 5"]
@@ -60,7 +60,7 @@ def survey(
         progress: told how many cases are done.
     """
     counts = [ValueCounts(images.dtype) for _ in range(images.shapes[0][0])]
-    total = hashlib.sha256(framed_by[0])
+    total, of_masks = hashlib.sha256(framed_by[0]), hashlib.sha256()
     contents: list[bytes] = []
     looks: list[Float[np.ndarray, "case feature"]] = []
     areas: list[Int[np.ndarray, " class"]] = []
@@ -75,10 +75,10 @@ def survey(
         if with_signatures:
             looks.append(signatures(part))
         if masks is not None:
-            areas.extend(_area(masks[row], classes, total) for row in rows)
+            areas.extend(_area(masks[row], classes, of_masks) for row in rows)
         if progress is not None:
             progress(rows[-1] + 1, len(images))
-    total.update(framed_by[1])
+    total.update((of_masks.digest() if masks is not None else b"") + framed_by[1])
     return Survey(
         quantiles=np.array([values.quantiles(QUANTILES) for values in counts]),
         digests=tuple(contents),

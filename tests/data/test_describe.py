@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from archimed.data.dataset import Dataset
-from archimed.data.describe import checksum, contact_sheets, describe
+from archimed.data import survey
+from archimed.data.arrays import Arrays
+from archimed.data.dataset import Case, Dataset, Fold
+from archimed.data.describe import describe, look
 from archimed.data.privacy import patient_hash, user_key
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import DataError
+from archimed.task import ImagingTask
 
 Rows = list[dict[str, object]]
 
@@ -29,6 +31,32 @@ def dataset(table_rows: Rows, write_table: Callable[..., str]) -> Dataset:
     return load_dataset(write_table(table_rows), DataSettings(), 0)
 
 
+@pytest.fixture
+def volumes() -> Dataset:
+    """Six volumes of CT and PET of several sizes with masks of three classes."""
+    rng = np.random.default_rng(0)
+    shapes = [(4, 6, 5), (4, 6, 5), (6, 5, 9), (5, 5, 5), (4, 6, 5), (7, 8, 9)]
+    images = [torch.from_numpy(rng.normal(50, 100, (2, *shape)).astype(np.float32)) for shape in shapes]
+    masks = [torch.from_numpy(rng.integers(0, 3, shape, dtype=np.uint8)) for shape in shapes]
+    masks[1] = masks[1].clamp(max=1)
+    target = torch.stack([torch.tensor([(mask == k).any() for k in range(3)]) for mask in masks]).float()
+    cases = tuple(Case(f"c{row}", f"p{row}") for row in range(6))
+    return Dataset(
+        "volumes",
+        "nnunet",
+        ImagingTask("segmentation", ("background", "liver", "tumour"), 2, (7, 8, 9)),
+        cases,
+        Arrays.of(images),
+        target,
+        Arrays.of(masks),
+        folds=(Fold(("c0", "c1", "c2", "c3"), ("c4",), ("c5",)),),
+        channel_names=("CT", "PET"),
+        channel_kinds=("ct", "pet"),
+        spacing=((3.0, 1.0, 1.0),) * 5 + (None,),
+        patients_known=True,
+    )
+
+
 def test_fingerprint_is_plain_and_names_no_patient_and_no_file(dataset: Dataset) -> None:
     found = describe(dataset)
     text = json.dumps(found)
@@ -38,25 +66,85 @@ def test_fingerprint_is_plain_and_names_no_patient_and_no_file(dataset: Dataset)
     assert found["patients"] == 6
     assert found["patient_hashes"] == sorted({patient_hash(case.patient, user_key()) for case in dataset.cases})
     assert sum(sum(counts.values()) for counts in found["counts"].values()) == 12
-    pixels = dataset.images.numpy()
-    assert found["intensity"] == {"min": [float(pixels.min())], "max": [float(pixels.max())]}
+    assert sum(sizes["cases"] for sizes in found["splits"].values()) == 12
+    pixels = dataset.images.all().numpy()
+    assert found["channels"]["channel 0"]["min"] == pixels.min()
+    assert found["channels"]["channel 0"]["max"] == pixels.max()
     assert found["task"]["image_size"] == [12, 10]
 
 
-def test_checksum_notices_every_change(dataset: Dataset) -> None:
-    images = dataset.images.clone()
+def test_volumes_tell_sizes_spacing_units_and_areas(volumes: Dataset) -> None:
+    found = json.loads(json.dumps(describe(volumes)))
+    assert found["images"]["shapes"] == {
+        "smallest": [4, 5, 5],
+        "median": [5, 6, 5],
+        "largest": [7, 8, 9],
+        "different": 4,
+    }
+    assert found["spacing_mm"] == {
+        "smallest": [3, 1, 1],
+        "median": [3, 1, 1],
+        "largest": [3, 1, 1],
+        "unknown": 1,
+    }
+    assert [(name, channel["kind"], channel["unit"]) for name, channel in found["channels"].items()] == [
+        ("CT", "ct", "HU"),
+        ("PET", "pet", "SUV"),
+    ]
+    pet = np.concatenate([image[1].numpy().ravel() for image in volumes.images])
+    assert found["channels"]["PET"]["median"] == pytest.approx(np.median(pet), rel=0.02)
+    assert volumes.masks is not None
+    everything = np.concatenate([mask.numpy().ravel() for mask in volumes.masks])
+    expected = [round(float((everything == k).mean()), 4) for k in range(3)]
+    assert [round(share, 4) for share in found["voxels"].values()] == expected
+    assert found["counts"]["train"] == {"background": 4, "liver": 4, "tumour": 3}
+    assert found["duplicates_across_splits"] == 0
+
+
+def test_unknown_labels_are_counted_label_by_label(make_dataset: Callable[..., Dataset]) -> None:
+    target = np.array([[0, 1], [1, np.nan], [np.nan, np.nan], [1, 0]], dtype=np.float32)
+    assert list(describe(make_dataset(target))["unknown_labels"].values()) == [1, 2]
+
+
+def test_checksum_notices_every_change(dataset: Dataset, volumes: Dataset) -> None:
+    images = dataset.images.all().clone()
     images[3, 0, 5, 5] ^= 1
     target = dataset.target.clone()
     target[0] = 1 - target[0]
     cases = (dataclasses.replace(dataset.cases[0], id="other"), *dataset.cases[1:])
+    turned = dataset.images.all().transpose(2, 3).contiguous()
     changed = [
-        dataclasses.replace(dataset, images=images),
+        dataclasses.replace(dataset, images=Arrays.of(images)),
         dataclasses.replace(dataset, target=target),
         dataclasses.replace(dataset, cases=cases),
-        dataclasses.replace(dataset, images=dataset.images.transpose(2, 3).contiguous()),
+        dataclasses.replace(dataset, images=Arrays.of(turned)),
     ]
-    assert checksum(dataset) == checksum(dataclasses.replace(dataset, images=dataset.images.clone()))
+    same = dataclasses.replace(dataset, images=Arrays.of(dataset.images.all().clone()))
+    assert checksum(dataset) == checksum(same)
     assert len({checksum(dataset), *map(checksum, changed)}) == 5
+    assert volumes.masks is not None
+    masks = [mask.clone() for mask in volumes.masks]
+    masks[5][0, 0, 0] ^= 1
+    assert checksum(volumes) != checksum(dataclasses.replace(volumes, masks=Arrays.of(masks)))
+
+
+def checksum(dataset: Dataset) -> str:
+    return look(dataset).checksum
+
+
+def test_how_many_images_are_taken_at_a_time_changes_nothing(
+    dataset: Dataset, volumes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [describe(data) for data in (dataset, volumes)]
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(survey, "AT_ONCE", 300)  # two images of the table
+    assert [describe(data) for data in (dataset, volumes)] == before
+    seen = look(dataset, with_signatures=True, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 12) for done in range(2, 13, 2)]
+    monkeypatch.setattr(survey, "AT_ONCE", 2**22)
+    whole = look(dataset, with_signatures=True)
+    assert seen.digests == whole.digests
+    assert np.allclose(seen.signatures, whole.signatures, atol=1e-6)  # type: ignore[arg-type]
 
 
 def test_unknown_patients_make_no_key(config: Path) -> None:
@@ -91,22 +179,3 @@ def test_damaged_or_unwritable_key_is_one_clear_line(config: Path, monkeypatch: 
     monkeypatch.setenv("ARCHIMED_CONFIG", str(config / "patient.key" / "below"))
     with pytest.raises(DataError, match="Set ARCHIMED_CONFIG"):
         user_key()
-
-
-def test_contact_sheets_show_images_of_each_class(tmp_path: Path, dataset: Dataset) -> None:
-    paths = contact_sheets(dataset, tmp_path / "sheets")
-    assert [path.name for path in paths] == ["00-benign.png", "01-malignant.png"]
-    with Image.open(paths[0]) as sheet:
-        assert sheet.size == (288, 192)  # six tiles of 96 pixels
-        first = np.asarray(sheet)[:96, :96, 0]
-    expected = Image.fromarray(dataset.images[0, 0].numpy()).resize((96, 96), Image.Resampling.BICUBIC)
-    assert np.array_equal(first, np.asarray(expected))
-
-
-@pytest.mark.parametrize(("dtype", "space"), [(torch.uint16, (8, 8)), (torch.float32, (4, 8, 8))])
-def test_contact_sheets_of_other_types_and_volumes(
-    tmp_path: Path, dataset: Dataset, dtype: torch.dtype, space: tuple[int, ...]
-) -> None:
-    images = (torch.rand(12, 2, *space) * 5000).to(dtype)
-    assert len(contact_sheets(dataclasses.replace(dataset, images=images), tmp_path)) == 2
-    assert describe(dataclasses.replace(dataset, images=images))["images"]["shape"] == [2, *space]
