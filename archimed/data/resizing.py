@@ -36,10 +36,23 @@ def resize(
 def _interpolate(values: Tensor, size: tuple[int, ...]) -> Tensor:
     if len(size) == 2:
         return functional.interpolate(values, size=size, mode="bicubic", antialias=True)
-    smaller = [min(new, old) for new, old in zip(size, values.shape[2:], strict=True)]
-    if smaller != list(values.shape[2:]):
-        values = functional.adaptive_avg_pool3d(values, (smaller[0], smaller[1], smaller[2]))
-    return values if tuple(smaller) == size else functional.interpolate(values, size=size, mode="trilinear")
+    depth, height, width = (min(new, old) for new, old in zip(size, values.shape[2:], strict=True))
+    values = _mean(values, (depth, height, width))
+    return values if values.shape[2:] == size else functional.interpolate(values, size=size, mode="trilinear")
+
+
+def _mean(values: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Mean over the part of each voxel that a new, larger voxel covers."""
+    if all(old % new == 0 for old, new in zip(values.shape[2:], size, strict=True)):
+        return functional.adaptive_avg_pool3d(values, size)  # which moves structures by half a voxel at odd ratios
+    for axis, new in enumerate(size, start=2):
+        old = values.shape[axis]
+        edges = torch.linspace(0, old, new + 1, dtype=torch.float64)
+        ends = torch.minimum(edges[1:, None], torch.arange(1, old + 1))
+        covered = (ends - torch.maximum(edges[:-1, None], torch.arange(old))).clamp_(min=0)
+        weights = (covered * new / old).to(values.dtype)
+        values = torch.tensordot(values, weights, dims=([axis], [1])).movedim(-1, axis)
+    return values.contiguous()
 
 
 def _nearest(images: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -38,6 +38,17 @@ def test_volumes_shrink_by_their_mean() -> None:
     assert resize(volume, 12).shape == (2, 1, 12, 12, 12)
 
 
+@pytest.mark.parametrize(("old", "new"), [(35, 32), (50, 32), (7, 3), (9, 8)])
+def test_volumes_shrink_in_place_at_odd_ratios(old: int, new: int) -> None:
+    ramp = torch.arange(old, dtype=torch.float32).expand(1, 1, 4, 6, old)
+    expected = (torch.arange(new) + 0.5) * old / new - 0.5  # the middle of each new voxel
+    assert torch.allclose(resize(ramp, (4, 6, new))[0, 0, 1, 1], expected, atol=0.13)
+    values = torch.rand(1, 1, 5, old, old)
+    fine = values.repeat_interleave(new, 3).repeat_interleave(new, 4)  # each voxel in parts that fit both grids
+    parts = fine.unfold(3, old, old).unfold(4, old, old).mean((-1, -2))
+    assert torch.allclose(resize(values, (5, new, new)), parts, atol=1e-5)
+
+
 def test_same_size_is_not_copied() -> None:
     images = torch.zeros(2, 1, 8, 8)
     assert resize(images, 8) is images
