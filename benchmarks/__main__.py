@@ -1,10 +1,10 @@
-"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training]`."""
+"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|loading]`."""
 
 import sys
 
-from benchmarks import scoring, training
+from benchmarks import loading, scoring, training
 
-PARTS = {"scoring": scoring.main, "training": training.main}
+PARTS = {"scoring": scoring.main, "training": training.main, "loading": loading.main}
 
 wanted = sys.argv[1:] or list(PARTS)
 sys.argv[1:] = []
