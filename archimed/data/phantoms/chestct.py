@@ -68,6 +68,7 @@ def chestct(options: PhantomOptions, seed: int) -> Dataset:
 def _draw(disease: str, scan: Shot, size: int) -> NDArray[np.int16]:
     """One scan in HU."""
     shape, rng, view = (size, size, size), scan.scene, scan.view
+    ill = rng.spawn(1)[0]  # apart: so that a disease changes nothing else
     zoom = rng.uniform(0.92, 1.12)
     shifts = view.uniform(-0.02, 0.02, 3)
     at = tuple(((x - 0.5) * zoom + 0.5 + s).astype(np.float32) for x, s in zip(grid(shape), shifts, strict=True))
@@ -77,10 +78,10 @@ def _draw(disease: str, scan: Shot, size: int) -> NDArray[np.int16]:
     density = _inflation(at, rng) + 0.02 * smooth_noise(rng, shape, 5) + 0.015 * smooth_noise(rng, shape, 11)
     density = density + _scars(at, lungs, rng)
     if disease == "ground-glass":
-        density = density + _ground_glass(at, lungs, rng)
+        density = density + _ground_glass(at, lungs, ill)
     vessels = np.maximum(density, _vessels(at, lungs, rng))
     if disease == "consolidation":
-        vessels = np.maximum(vessels, _consolidation(at, lungs, rng))
+        vessels = np.maximum(vessels, _consolidation(at, lungs, ill))
     lung_hu = -1000 + 1040 * vessels.clip(0, 1.03)
     flesh, body = _body(at, lungs, rng)
     image = body * (inside * lung_hu + (1 - inside) * flesh) - 1000 * (1 - body)
