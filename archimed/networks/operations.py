@@ -100,6 +100,12 @@ def _depthwise_pointwise(
     )
 
 
+def _convolved(kernel: int, channels: int, spatial_dims: int, stride: int = 1) -> nn.Module:
+    """One dense convolution."""
+    dense = convolution(channels, channels, spatial_dims, kernel, stride=stride)
+    return nn.Sequential(nn.ReLU(), dense, batch_norm(channels, spatial_dims))
+
+
 def _factorised(kernel: int, channels: int, spatial_dims: int, stride: int = 1) -> nn.Module:
     """One dense convolution along each axis in turn: 7x1 then 1x7, in 3D 7x1x1, 1x7x1, 1x1x7."""
 
@@ -132,6 +138,8 @@ def _with_stride(name: str, make: Callable[..., nn.Module]) -> Operation:
     return Operation(name, make, partial(make, stride=2))
 
 
+CONV_3 = _with_stride("conv_3", partial(_convolved, 3))
+CONV_5 = _with_stride("conv_5", partial(_convolved, 5))
 SEPARABLE_CONV_3 = _with_stride("separable_conv_3", partial(_separable, 3))
 SEPARABLE_CONV_5 = _with_stride("separable_conv_5", partial(_separable, 5))
 SEPARABLE_CONV_7 = _with_stride("separable_conv_7", partial(_separable, 7))

@@ -26,8 +26,8 @@ def test_operations_keep_or_halve_the_size(operation: Operation, shape: tuple[in
     assert features.grad is not None
 
 
-def test_there_are_ten_operations() -> None:
-    assert len(ALL) == len({operation.name for operation in ALL}) == 10
+def test_there_are_twelve_operations() -> None:
+    assert len(ALL) == len({operation.name for operation in ALL}) == 12
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def test_there_are_ten_operations() -> None:
         (ops.SEPARABLE_CONV_3, 2 * (9 * 16 + 16**2 + 2 * 16)),
         (ops.SEPARABLE_CONV_7, 2 * (49 * 16 + 16**2 + 2 * 16)),
         (ops.DILATED_CONV_5, 25 * 16 + 16**2 + 2 * 16),
+        (ops.CONV_5, 25 * 16**2 + 2 * 16),
         (ops.FACTORISED_CONV_7, 14 * 16**2 + 2 * 16),
         (ops.IDENTITY, 0),
         (ops.ZERO, 0),

@@ -1,0 +1,80 @@
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from archimed.networks.layers import convolution, use_quick_forms
+from archimed.networks.quick_convolution import Geometry, convolve
+
+CASES = [  # size, kernel, stride, dilation, groups, channels out
+    *(((12, 13), kernel, stride, dilation, 4, 4) for kernel, stride, dilation in product((3, 5, 7), (1, 2), (1, 2))),
+    *(((7, 6), kernel, 1, dilation, 4, 4) for kernel, dilation in product((3, 5), (1, 2))),
+    *(((6, 7, 9), kernel, stride, dilation, 4, 4) for kernel, stride, dilation in product((3, 5), (1, 2), (1, 2))),
+    *(((7, 8, 5), kernel, stride, 1, 1, 6) for kernel, stride in product((1, 3, 5), (1, 2))),
+    *(((1, 9, 8), kernel, 1, 1, groups, 4) for kernel, groups in product((3, 5), (1, 4))),
+    *(((9, 8), kernel, stride, 1, 1, 6) for kernel, stride in product((1, 3, 5), (1, 2))),
+    ((9, 8), 3, 1, 1, 2, 6),
+    ((1, 1), 3, 1, 1, 4, 4),
+    ((1, 1, 1), 5, 2, 2, 4, 4),
+]
+
+
+def both(
+    case: tuple[tuple[int, ...], int, int, int, int, int], batch: int, dtype: torch.dtype
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Result, gradients and gradients of gradients, ours and the library's."""
+    size, kernel, stride, dilation, groups, out = case
+    axes = len(size)
+    torch.manual_seed(0)
+    layout = torch.channels_last if axes == 2 else torch.channels_last_3d
+    images = torch.randn(batch, 4, *size, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(out, 4 // groups, *(kernel,) * axes, dtype=dtype, requires_grad=True)
+    geometry = Geometry((stride,) * axes, (dilation * (kernel - 1) // 2,) * axes, (dilation,) * axes, groups)
+    library = torch.nn.functional.conv2d if axes == 2 else torch.nn.functional.conv3d
+    plain = library(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, groups)
+    upper = torch.randn_like(plain)
+
+    def all_of(result: Tensor) -> list[Tensor]:
+        first = torch.autograd.grad(result, (images, weight), upper, create_graph=True)
+        second = torch.autograd.grad(sum((g**2).sum() for g in first), (images, weight))
+        return [result, *first, *second]
+
+    return all_of(convolve(images, weight, geometry)), all_of(plain)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_results_and_all_gradients_are_the_library_s(
+    case: tuple[tuple[int, ...], int, int, int, int, int], batch: int
+) -> None:
+    for ours, expected in zip(*both(case, batch, torch.float64), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case[0]) == 3], ids=str)
+def test_one_small_volume_of_float32_goes_to_the_fast_form(
+    case: tuple[tuple[int, ...], int, int, int, int, int],
+) -> None:
+    for ours, expected in zip(*both(case, 1, torch.float32), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3 * float(expected.detach().abs().max()))
+
+
+def test_channels_stay_innermost() -> None:
+    for size, groups in (((8, 8, 8), 1), ((8, 8, 8), 4), ((8, 8), 1), ((8, 8), 4)):
+        layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+        for kernel, dilation in ((1 if groups == 1 else 5, 1), (3, 1), (3, 2)):
+            layer = convolution(4, 4, len(size), kernel, dilation=dilation, groups=groups)
+            use_quick_forms(layer)
+            images = torch.randn(2, 4, *size).contiguous(memory_format=layout)
+            assert layer(images).is_contiguous(memory_format=layout)
+
+
+def test_bfloat16_is_left_to_the_library() -> None:
+    layer = convolution(4, 4, 3, 3)
+    use_quick_forms(layer)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = layer(torch.randn(1, 4, 5, 5, 5))
+    result.sum().backward()
+    assert result.dtype == torch.bfloat16
+    assert layer.weight.grad is not None
