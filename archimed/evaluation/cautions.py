@@ -40,7 +40,7 @@ class Findings:
         test: its test metrics, name -> row with `value`, `low`, `high` and perhaps `undefined`.
         counts: split (`train`, `validation`, `test`) -> class or label -> cases of it (labels: known positives).
         cases: split -> cases.
-        patients: patients in the test set.
+        patients: patients in the test set; None if the data do not say who they are.
         seeds: trainings of the chosen network with different seeds.
         comparisons: rows of `archimed.evaluation.significance.compare_with`.
         known: label -> test cases of which it is known, for several labels; empty where all are known.
@@ -53,7 +53,7 @@ class Findings:
     test: Mapping[str, IntervalRow]
     counts: Mapping[str, Mapping[str, int]]
     cases: Mapping[str, int]
-    patients: int
+    patients: int | None
     seeds: int
     comparisons: Sequence[Mapping[str, str | float | bool | None]]
     known: Mapping[str, int] = field(default_factory=dict)
@@ -68,13 +68,13 @@ def cautions(findings: Findings) -> list[str]:
         *majority_answer(findings.task, findings.counts, findings.test),
         *unknown_labels(findings.known, findings.complete, findings.cases.get("test", 0)),
         *label_wise_accuracy(findings.task, findings.counts, findings.cases, findings.known),
-        *differences_inside_noise(findings.comparisons),
+        *differences_inside_noise(findings.comparisons, findings.patients),
         *differences_after_correction(findings.comparisons),
         *wide_intervals(findings.test, findings.cases.get("test", 0), findings.patients),
-        *faultless_scores(findings.test, findings.patients),
+        *faultless_scores(findings.test, findings.cases.get("test", 0), findings.patients),
         *undefined_resamples(findings.test),
         *validation_gap(findings.validation, findings.test),
-        *too_little_repetition(findings.chosen, findings.seeds, findings.comparisons),
+        *too_little_repetition(findings.chosen, findings.seeds, findings.comparisons, findings.patients),
     ]
 
 
@@ -107,7 +107,9 @@ def better_baselines(comparisons: Sequence[Mapping[str, str | float | bool | Non
     return sentences
 
 
-def differences_inside_noise(comparisons: Sequence[Mapping[str, str | float | bool | None]]) -> list[str]:
+def differences_inside_noise(
+    comparisons: Sequence[Mapping[str, str | float | bool | None]], patients: int | None
+) -> list[str]:
     """Networks that cannot be told apart from the chosen one, one sentence per metric."""
     sentences = []
     for metric in dict.fromkeys(row["metric"] for row in comparisons):
@@ -115,8 +117,8 @@ def differences_inside_noise(comparisons: Sequence[Mapping[str, str | float | bo
         if alike:
             sentences.append(
                 f"In {_words(metric)}, {alike[0]['network']} cannot be told apart from "
-                f"{_listed([str(row['against']) for row in alike])}: other test patients or another training seed "
-                f"could turn the order round."
+                f"{_listed([str(row['against']) for row in alike])}: other test {_who(patients)} or another "
+                f"training seed could turn the order round."
             )
     return sentences
 
@@ -136,8 +138,9 @@ def differences_after_correction(comparisons: Sequence[Mapping[str, str | float 
     return sentences
 
 
-def wide_intervals(test: Mapping[str, IntervalRow], cases: int, patients: int) -> list[str]:
+def wide_intervals(test: Mapping[str, IntervalRow], cases: int, patients: int | None) -> list[str]:
     """A test set too small to say much: the interval of the AUC, or else of the accuracy, is wide."""
+    of = "" if patients is None else f" of {patients} patients"
     for metric in ("auc", "accuracy", "exact_match"):
         row = test.get(metric)
         if row is None or row["value"] is None or row["low"] is None or row["high"] is None:
@@ -145,22 +148,23 @@ def wide_intervals(test: Mapping[str, IntervalRow], cases: int, patients: int) -
         if row["high"] - row["low"] <= WIDE_INTERVAL:
             return []
         return [
-            f"The test set is small ({cases} images of {patients} patients): the {_words(metric)} of "
+            f"The test set is small ({cases} images{of}): the {_words(metric)} of "
             f"{row['value']:.3f} may in truth be anything from {row['low']:.3f} to {row['high']:.3f}. "
             f"Do not read its second decimal."
         ]
     return []
 
 
-def faultless_scores(test: Mapping[str, IntervalRow], patients: int) -> list[str]:
+def faultless_scores(test: Mapping[str, IntervalRow], cases: int, patients: int | None) -> list[str]:
     """A perfect figure, whose interval has no width although the next patient may be the first error."""
+    count = cases if patients is None else patients
     for metric in ("accuracy", "sensitivity", "specificity", "auc", "exact_match"):
         row = test.get(metric)
         if row is not None and row["value"] == 1 and row["low"] == 1:
             return [
                 f"The {_words(metric)} is perfect on the test set, so its interval has no width. It is not certain: "
-                f"with {patients} test patients and no error, the true error rate may still be as high as "
-                f"{min(1.0, 3 / max(patients, 1)):.1%}, and higher for a class with fewer of them."
+                f"with {count} test {_who(patients)} and no error, the true error rate may still be as high as "
+                f"{min(1.0, 3 / max(count, 1)):.1%}, and higher for a class with fewer of them."
             ]
     return []
 
@@ -266,18 +270,23 @@ def validation_gap(validation: Mapping[str, IntervalRow], test: Mapping[str, Int
 
 
 def too_little_repetition(
-    chosen: str, seeds: int, comparisons: Sequence[Mapping[str, str | float | bool | None]]
+    chosen: str, seeds: int, comparisons: Sequence[Mapping[str, str | float | bool | None]], patients: int | None
 ) -> list[str]:
     """One training, or nothing to compare it with."""
     sentences = []
     if seeds < 2:
         sentences.append(
-            f"{chosen} was trained once. Its interval covers the choice of test patients, not the luck of training; "
-            f"train it with several seeds (--repeats 3) before claiming a difference."
+            f"{chosen} was trained once. Its interval covers the choice of test {_who(patients)}, not the luck of "
+            f"training; train it with several seeds (--repeats 3) before claiming a difference."
         )
     if not comparisons:
         sentences.append(f"{chosen} was compared with no baseline, so nothing says that the search was worth it.")
     return sentences
+
+
+def _who(patients: int | None) -> str:
+    """What a test set is drawn from: images, where nobody says which of them are of one patient."""
+    return "images" if patients is None else "patients"
 
 
 def _gain(row: Mapping[str, str | float | bool | None]) -> float | None:

@@ -198,7 +198,9 @@ def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict
         test=chosen["test"],
         counts={name: class_counts(dataset.task, target) for name, target in targets.items()},
         cases={name: len(ids) for name, ids in cases.items()},
-        patients=len({dataset.cases[row].patient for row in dataset.rows(cases["test"])}),
+        patients=len({dataset.cases[row].patient for row in dataset.rows(cases["test"])})
+        if dataset.patients_known
+        else None,
         seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
         comparisons=comparisons,
         known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),

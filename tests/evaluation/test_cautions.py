@@ -62,6 +62,21 @@ def test_each_caution_is_said_when_due(changes, expected):
     assert expected in said(**changes)
 
 
+def test_images_are_not_called_patients_where_patients_are_unknown():
+    changes = {
+        "comparisons": (comparison(inside_noise=True),),
+        "seeds": 1,
+        "test": {"auc": row(0.9, 0.8, 0.97), "accuracy": row(1.0, 1.0, 1.0)},
+    }
+    assert said(**changes).count("patients") == 4
+    words = said(**changes, patients=None)
+    assert "patients" not in words
+    assert "(600 images):" in words
+    assert "other test images or another training seed" in words
+    assert "with 600 test images and no error, the true error rate may still be as high as 0.5%" in words
+    assert "covers the choice of test images" in words
+
+
 def test_a_lower_loss_is_better():
     assert "did better" not in said(comparisons=(comparison(metric="log_loss", value=-0.2, low=-0.3, high=-0.1),))
     worse = said(comparisons=(comparison(metric="log_loss", value=0.2, low=0.1, high=0.3),))
