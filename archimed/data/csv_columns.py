@@ -43,11 +43,11 @@ class Source:
 
     def of(self, row: Row) -> str:
         """The text for a row; empty if a field that it needs is empty."""
+        if self.template is None:
+            return row.get(self.columns[0])
         values = {column: row.get(column) for column in self.columns}
         if not all(values.values()):
             return ""
-        if self.template is None:
-            return values[self.columns[0]]
         return FIELD.sub(lambda found: values[found[1].strip()], self.template)
 
 

@@ -82,9 +82,11 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
 def _entry(row: Row, columns: Columns, folder: Path, may_lack: bool) -> Entry:
     """The case of a row; with `may_lack`, files that a template names and that do not exist count as missing."""
     case_id = columns.text("id", row) or f"case-{row.number:05d}"
+    images = tuple(_image(source, name, row, folder, may_lack) for name, source in columns.images.items())
     case = Case(
         id=case_id,
         patient=_patient(row, columns) or case_id,
+        file=images[0] if len(images) == 1 else None,
         split=split_name(columns.text("split", row), row.origin),
         fold=whole(columns.text("fold", row)) or None,
         lesion_area=lesion_area(columns.text("lesion_area", row), row.origin),
@@ -93,7 +95,7 @@ def _entry(row: Row, columns: Columns, folder: Path, may_lack: bool) -> Entry:
     region = columns.text("region", row)
     return Entry(
         case=case,
-        images=tuple(_image(source, name, row, folder, may_lack) for name, source in columns.images.items()),
+        images=images,
         label=_label(row, columns),
         mask=_mask(row, columns, folder),
         region=file_path(region, folder, "the region", row.origin) if region else None,

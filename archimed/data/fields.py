@@ -44,12 +44,13 @@ def short_name(text: str, what: str, origin: str) -> str:
 
 def file_path(text: str, folder: Path, what: str, origin: str) -> Path:
     """A path that counts from `folder` unless it is absolute or starts with ~; it need not exist."""
-    path = Path(plain_text(text, what, origin))
-    if any(len(os.fsencode(part)) > LONGEST_PART for part in path.parts) or len(text) > LONGEST_PATH:
+    text = plain_text(text, what, origin)
+    if len(text) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_PART for part in text.split("/")):
         raise DataError(f"A path must be one that a file can have; {what} of {origin} is too long. Correct it.")
-    with suppress(RuntimeError):  # ~name of no user: a file may be called so
-        path = path.expanduser()
-    return folder / path
+    if text.startswith("~"):
+        with suppress(RuntimeError):  # ~name of no user: a file may be called so
+            return folder / Path(text).expanduser()
+    return folder / text
 
 
 def exists(path: Path) -> bool:

@@ -5,14 +5,15 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from archimed.data.fields import enumerated, nearest
-from archimed.data.listing import Entry, Listing
+from archimed.data.fields import enumerated, nearest, short_name
+from archimed.data.listing import Entry, Listing, Modality
 from archimed.data.natural import natural
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind
 from archimed.errors import DataError
 
+UNNAMED = "image"  # the only modality of a source that does not name it
 KIND_WORDS: dict[ChannelKind, tuple[str, ...]] = {
     "ct": ("ct",),
     "pet": ("pet", "pt", "suv"),
@@ -30,6 +31,8 @@ def channel_kind(name: str) -> ChannelKind | None:
 def apply_rules(listing: Listing, settings: DataSettings, problems: Problems) -> Listing:
     """The listing with the modalities that `data.modalities` names, and the cases that have them all.
 
+    Where the source does not name its only modality, `data.modalities` does: `mr` says that its images are MR.
+
     Raises:
         DataError: a modality is unknown, no case has all of them, or the classes are no grades as `data.ordinal` asks.
     """
@@ -42,6 +45,9 @@ def _picked(listing: Listing, settings: DataSettings) -> Listing:
     if settings.modalities is None:
         return listing
     names = [modality.name for modality in listing.modalities]
+    if names == [UNNAMED] and len(settings.modalities) == 1:
+        name = short_name(settings.modalities[0], "data.modalities", "the settings")
+        return replace(listing, modalities=(Modality(name, channel_kind(name)),))
     for name in settings.modalities:
         if name not in names:
             raise DataError(
@@ -65,11 +71,11 @@ def _complete(listing: Listing, settings: DataSettings, problems: Problems) -> L
     complete: list[Entry] = []
     lacking: Counter[str] = Counter()
     for entry in listing.entries:
+        if None not in entry.images:
+            complete.append(entry if len(entry.images) > 1 else _with_file(entry))
+            continue
         missing = [one.name for one, path in zip(listing.modalities, entry.images, strict=True) if path is None]
-        if not missing:
-            file = entry.images[0] if len(entry.images) == 1 else None
-            complete.append(replace(entry, case=replace(entry.case, file=file)))
-        elif settings.missing_modality == "leave-out":
+        if settings.missing_modality == "leave-out":
             lacking.update(missing)
         else:
             problems.fatal(
@@ -86,6 +92,11 @@ def _complete(listing: Listing, settings: DataSettings, problems: Problems) -> L
         which = enumerated(f"{name} in {times}" for name, times in lacking.items())
         problems.caution(f"{count} of {total} cases were left out because they lack a modality ({which}).")
     return replace(listing, entries=tuple(complete))
+
+
+def _with_file(entry: Entry) -> Entry:
+    file = entry.images[0]
+    return entry if entry.case.file == file else replace(entry, case=replace(entry.case, file=file))
 
 
 def _check_labels(listing: Listing, problems: Problems) -> None:
