@@ -19,7 +19,8 @@ from archimed.errors import DataError
 Packing = Literal["raw", "gzip", "zlib", "bzip2"]
 RATIO = {"raw": 1, "gzip": 1100, "zlib": 1100, "bzip2": 50_000}  # of unpacked to packed size, at the very most
 MAX_CHANNELS = 8
-PIECE = 2**20  # bytes read at a time
+PIECE = 2**20  # bytes handled at a time
+PACKED_PIECE = 2**14  # bytes unpacked at a time: what is left over is copied
 NO_PLACE = "the file does not tell where the image lies in the patient"
 
 
@@ -100,7 +101,7 @@ class _Zlib:
 
     def read(self, count: int) -> bytes:
         while not self.unpacker.eof:
-            packed = self.unpacker.unconsumed_tail or self.file.read(PIECE)
+            packed = self.unpacker.unconsumed_tail or self.file.read(PACKED_PIECE)
             if not packed:
                 raise EOFError("its compressed voxels are cut short")
             if found := self.unpacker.decompress(packed, count):
