@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 KINDS: dict[str, ChannelKind] = {"CT": "ct", "PT": "pet", "MR": "mr"}
+FILES_TRIED = 32
 SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -45,9 +46,13 @@ class _File:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name or first bytes, or a folder holds such a file."""
+    """Whether a file is DICOM by its name or first bytes, or a folder holds such a file.
+
+    Of a folder whose names do not tell, the first FILES_TRIED files are looked into.
+    """
     if path.is_dir():
-        return any(is_dicom(inner) for inner in _inside(path))
+        inside = _inside(path)
+        return any(inner.suffix.lower() in SUFFIXES for inner in inside) or any(map(is_dicom, inside[:FILES_TRIED]))
     try:
         return path.is_file() and (path.suffix.lower() in SUFFIXES or has_dicom_contents(path))
     except OSError:
@@ -98,9 +103,10 @@ def _images_of(folder: Path, origin: str) -> tuple[list[_File], tuple[str, ...]]
         with told_of(origin, path):
             header = read_header(path, pixels=False)
             name = object_name(header)
-        if name is None:
-            files.append(_File(path, header))
-        else:
+            if name is None:
+                _check_image(header)
+                files.append(_File(path, header))
+        if name is not None:
             others[name] += 1
     names = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     if not files:
@@ -117,6 +123,12 @@ def _check_image(header: "Dataset") -> None:
     if name is not None:
         step = "Name it as the mask." if name in ("RTSTRUCT", "SEG") else "Name an image."
         raise RefusedError("An image must be a DICOM image", f"is none ({name})", step)
+    if "MOSAIC" in text(header, "ImageType"):
+        raise RefusedError(
+            "A file must hold one slice, or frames that tell where they lie",
+            "is a mosaic of slices",
+            "Convert it to NIfTI.",
+        )
 
 
 def _one_file(header: "Dataset") -> Volume:
@@ -151,6 +163,12 @@ def _series(files: Sequence[_File], origin: str) -> Volume:
                 raise RefusedError(
                     "A series of several files has one slice in each", "has several", "Name this one file."
                 )
+            if _kind_of(file.header) == "other" and not file.header.get("ImagePositionPatient"):
+                raise RefusedError(
+                    "Several images in a folder must be slices of a volume",
+                    "tells no place (ImagePositionPatient)",
+                    "Name one file as the image.",
+                )
             planes.append(plane_of(file.header))
     order, _, _ = stacked(planes)
     files, planes = [files[index] for index in order], [planes[index] for index in order]
@@ -166,16 +184,21 @@ def _series(files: Sequence[_File], origin: str) -> Volume:
                 raise RefusedError("All slices of a series must lie in one grid", "has another shape", REPLACE)
             stored, remarks = upright_greys(header, stored, _kind(header, stored))
             slices.append(stored)
-    whole_stack = np.concatenate(slices)
     headers = [file.header for file in files]
-    kind = _kind(headers[0], whole_stack)
-    values = _values(whole_stack, headers, [0] * len(files), kind)
+    kind = _kind(headers[0], slices[0])
+    stored = np.concatenate(slices)
+    slices.clear()  # half the memory
+    values = _values(stored, headers, [0] * len(files), kind)
     return _placed(values, planes, headers[0], kind, remarks)
 
 
 def _kind(header: "Dataset", stored: np.ndarray) -> ChannelKind:
     """What the values are; a picture in colours, such as a fused view, is none of CT, PET and MR."""
-    return KINDS.get(code(header, "Modality"), "other") if stored.shape[1] == 1 else "other"
+    return _kind_of(header) if stored.shape[1] == 1 else "other"
+
+
+def _kind_of(header: "Dataset") -> ChannelKind:
+    return KINDS.get(code(header, "Modality"), "other")
 
 
 def _values(
@@ -185,7 +208,7 @@ def _values(
     kind: ChannelKind,
 ) -> Shaped[np.ndarray, "frame channel height width"]:
     """Stored values as Hounsfield units, SUV, or with their scale."""
-    if stored.shape[1] != 1 or headers[0].get("ModalityLUTSequence"):
+    if stored.shape[1] != 1 or (kind in ("mr", "other") and headers[0].get("ModalityLUTSequence")):
         return rescaled(stored, [(1.0, 0.0)] * len(stored), "other")
     scales = [rescale_of(header, frame, kind) for header, frame in zip(headers, frames, strict=True)]
     if kind == "pet":

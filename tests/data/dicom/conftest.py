@@ -7,6 +7,9 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from archimed.data.dicom import read_dicom
+from archimed.errors import DataError
+
 PATIENT = "HN-0421"
 NAME = "Doe^Jane"
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -109,3 +112,19 @@ def write_series(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Pa
 def stored() -> np.ndarray:
     """Five slices of 6 x 7 random values that a CT may store."""
     return np.random.default_rng(3).integers(-1000, 2000, (5, 6, 7)).astype(np.int16)
+
+
+def refusal(path: Path) -> str:
+    """The one line in which a file is refused, which never names the patient."""
+    with pytest.raises(DataError) as caught:
+        read_dicom(path, "line 2 of cases.csv")
+    message = str(caught.value)
+    assert "line 2 of cases.csv" in message
+    assert "\n" not in message
+    assert not any(text in message for text in (PATIENT, "Doe", "Jane", "19610203"))
+    return message
+
+
+@pytest.fixture
+def refused() -> Callable[[Path], str]:
+    return refusal
