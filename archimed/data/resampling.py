@@ -210,7 +210,7 @@ def _separable(
         shorter = rows @ np.ascontiguousarray(one, np.float32)
         plane[index] = (columns @ np.ascontiguousarray(shorter.T)).T
     if source.ndim == 2:
-        return plane[0]
+        return np.asarray(plane[0])
     deep = weights[0] @ plane.reshape(len(plane), -1)
     return np.asarray(deep.reshape(-1, *plane.shape[1:]), np.float32)
 
