@@ -3,65 +3,74 @@
 What the source says is kept:
 
 * an official split is the only fold; where it lacks validation or test, that part is taken from its training cases;
-* with an official split and several folds (`data.folds` or a `fold` column) the test split stays as it is and the
+* with an official test split and several folds (`data.folds` or named folds) the test split stays as it is and the
   folds are validation folds over the official training and validation cases;
-* a `fold` column alone names the test folds; validation is taken from the rest of each.
+* named folds alone (a `fold` column, splits_final.json of nnU-Net) are test folds; validation is taken from the rest of
+  each. What nnU-Net calls the validation cases of a fold are those its results are reported on, so they are our test.
 
 Otherwise a single split of 60 % train, 20 % validation and 20 % test is drawn (a validation part large enough to pick
-an epoch on, in sets of a few hundred cases), or `data.folds` test folds with validation inside the rest.
+an epoch on, in sets of a few hundred cases), or `data.folds` test folds with validation inside the rest. With
+`data.fold_repeats` that is done several times, divided anew each time: fold k of repeat r is fold r * K + k, and the
+first repeat is the division without repeats.
+
+The division depends on the seed, the settings and, by case id, the patients and targets; not on the order of the cases.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
 
-from archimed.data.dataset import SPLIT_NAMES, Dataset, Fold
+from archimed.data.dataset import SPLIT_NAMES, Dataset, Fold, SplitName
+from archimed.data.dealing import Dealer, Rows
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
 from archimed.seeding import derive_seed
 
-Rows = Int[np.ndarray, " row"]
-ATTEMPTS = 20  # shuffles tried until every class is in every part
-MANY_PATIENTS = 2000  # from here on patients are dealt instead of cases
+Parts = tuple[Rows, Rows, Rows]  # of train, validation and test
 
 
 def make_folds(dataset: Dataset, settings: DataSettings, seed: int, problems: Problems) -> tuple[Fold, ...]:
     """The folds of a data set; what cannot be divided is reported to `problems`, and gives no folds."""
     if dataset.folds:
         return dataset.folds
+    order = np.argsort(np.array([case.id for case in dataset.cases]), kind="stable")
+    ordered = replace(
+        dataset,
+        cases=tuple(dataset.cases[row] for row in order),
+        images=dataset.images.select(order.tolist()),
+        target=dataset.target[order],
+        masks=None if dataset.masks is None else dataset.masks.select(order.tolist()),
+        spacing=(),
+    )
     try:
-        rows = list(_divide(dataset, settings, _Dealer.of(dataset, seed), problems))
+        found = list(_repeated(ordered, settings, seed, problems))
     except DataError as error:
         problems.fatal(str(error))
         return ()
     ids = np.array([case.id for case in dataset.cases], dtype=object)
-    return tuple(Fold(*(tuple(ids[np.sort(part)]) for part in parts)) for parts in rows)
+    return tuple(Fold(*(tuple(ids[np.sort(order[part])]) for part in parts)) for parts in found)
 
 
-def _divide(
-    dataset: Dataset, settings: DataSettings, dealer: "_Dealer", problems: Problems
-) -> Iterator[tuple[Rows, Rows, Rows]]:
+def _repeated(dataset: Dataset, settings: DataSettings, seed: int, problems: Problems) -> Iterator[Parts]:
+    """The folds of every repeat."""
+    if settings.fold_repeats > 1 and ((settings.folds or 1) < 2 or any(case.fold for case in dataset.cases)):
+        raise DataError(
+            f"data.fold_repeats={settings.fold_repeats} divides the cases anew each time, so it needs --folds of 2 or "
+            "more and no folds named by the source. Give --folds, or leave data.fold_repeats out."
+        )
+    for repeat in range(settings.fold_repeats):
+        own_seed = derive_seed(seed, "fold repeat", repeat) if repeat else seed
+        yield from _divide(dataset, settings, Dealer.of(dataset, own_seed), problems)
+
+
+def _divide(dataset: Dataset, settings: DataSettings, dealer: Dealer, problems: Problems) -> Iterator[Parts]:
     """Rows of train, validation and test, fold by fold."""
     official = _official_rows(dataset)
     everything = np.arange(len(dataset.cases))
     if official is None:
-        named = _named_folds(dataset, everything, settings)
-        if named is None and settings.folds in (None, 1):
-            dealer.require_patients(dataset, everything, 3)
-            rest, test = dealer.carve(everything, settings.test_fraction, "test")
-            yield *dealer.carve(rest, _share(settings.validation_fraction, everything, rest), "validation"), test
-            return
-        parts = settings.folds or 1
-        if named is None:
-            dealer.require_patients(dataset, everything, max(parts, 3))
-        for k, test in enumerate(named or dealer.parts(everything, parts, "folds")):
-            rest = np.setdiff1d(everything, test)
-            share = _share(settings.validation_fraction, everything, rest)
-            yield *dealer.carve(rest, share, f"validation {k}"), test
+        yield from _divide_freely(dataset, settings, dealer)
         return
     train, validation, test = official
     if not len(test):
@@ -79,15 +88,33 @@ def _divide(
     yield train, validation, test
 
 
+def _divide_freely(dataset: Dataset, settings: DataSettings, dealer: Dealer) -> Iterator[Parts]:
+    """Where the source names no split: one split, or test folds with validation inside the rest."""
+    everything = np.arange(len(dataset.cases))
+    named = _named_folds(dataset, everything, settings)
+    if named is None and settings.folds in (None, 1):
+        dealer.require_patients(everything, 3)
+        rest, test = dealer.carve(everything, settings.test_fraction, "test")
+        yield *dealer.carve(rest, _share(settings.validation_fraction, everything, rest), "validation"), test
+        return
+    count = settings.folds or 1
+    if named is None:
+        dealer.require_patients(everything, max(count, 3))
+    for k, test in enumerate(named or dealer.parts(everything, count, "folds")):
+        rest = np.setdiff1d(everything, test)
+        yield *dealer.carve(rest, _share(settings.validation_fraction, everything, rest), f"validation {k}"), test
+
+
 def _share(fraction: float, everything: Rows, rest: Rows) -> float:
     """A share of all cases as a share of the rest."""
     return min(fraction * len(everything) / max(len(rest), 1), 0.5)
 
 
-def _official_rows(dataset: Dataset) -> tuple[Rows, Rows, Rows] | None:
-    """Rows of the source's own splits; None if it names none."""
+def _official_rows(dataset: Dataset) -> Parts | None:
+    """Rows of the source's own splits; None if it names none, or only calls the cases of its folds training cases."""
     names = [case.split for case in dataset.cases]
-    if not any(names):
+    folds_alone = set(names) == {"train"} and any(case.fold for case in dataset.cases)
+    if not any(names) or folds_alone:
         return None
     if not all(names):
         case = next(case for case in dataset.cases if case.split is None)
@@ -125,112 +152,22 @@ def _named_folds(dataset: Dataset, rows: Rows, settings: DataSettings) -> list[R
     return parts[:1] if settings.folds == 1 else parts
 
 
-@dataclass(frozen=True)
-class _Dealer:
-    """Deals rows into parts, whole patients at a time, each part with about the same mix of classes."""
-
-    strata: Rows
-    patients: Rows
-    seed: int
-    single_label: bool
-
-    @classmethod
-    def of(cls, dataset: Dataset, seed: int) -> "_Dealer":
-        number: dict[str, int] = {}
-        patients = np.array([number.setdefault(case.patient, len(number)) for case in dataset.cases], int)
-        target = dataset.target.numpy()
-        return cls(_strata(target), patients, seed, single_label=target.ndim == 1)
-
-    def require_patients(self, dataset: Dataset, rows: Rows, least: int) -> None:
-        """DataError unless each class of a single-label task has at least that many patients."""
-        if not self.single_label:
-            return
-        for stratum in np.unique(self.strata[rows]):
-            count = len(np.unique(self.patients[rows][self.strata[rows] == stratum]))
-            if count < least:
-                raise DataError(
-                    f"Dividing by patient needs at least {least} patients of each class; class "
-                    f"{dataset.task.class_names[stratum]!r} has {count}. Add cases, merge classes, ask for fewer "
-                    "folds, or name the splits yourself (a `split` column)."
-                )
-
-    def parts(self, rows: Rows, count: int, name: str) -> list[Rows]:
-        """`count` disjoint parts that make up `rows`, each with every class if one of a few shuffles gives that."""
-        for attempt in range(ATTEMPTS):
-            parts = self._shuffle(rows, count, derive_seed(self.seed, "splits", name, attempt))
-            if all(self._complete(part, rows) for part in parts):
-                break
-        return parts
-
-    def carve(self, rows: Rows, fraction: float, name: str) -> tuple[Rows, Rows]:
-        """`rows` without one part of about that fraction, and the part."""
-        count = max(2, round(1 / fraction))
-        for attempt in range(ATTEMPTS):
-            parts = self._shuffle(rows, count, derive_seed(self.seed, "splits", name, attempt))
-            for part in parts:
-                rest = np.setdiff1d(rows, part)
-                if self._complete(part, rows) and self._complete(rest, rows):
-                    return rest, part
-        return np.setdiff1d(rows, parts[0]), parts[0]
-
-    def _complete(self, part: Rows, rows: Rows) -> bool:
-        if not self.single_label:
-            return len(part) > 0
-        return len(np.unique(self.strata[part])) == len(np.unique(self.strata[rows]))
-
-    def _shuffle(self, rows: Rows, count: int, seed: int) -> list[Rows]:
-        """Balanced over cases, or, of many patients, over patients (by their rarest class), which is far faster."""
-        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-        patients, patient_of = np.unique(self.patients[rows], return_inverse=True)
-        if len(patients) < count:
-            raise DataError(
-                f"Dividing by patient into {count} parts needs at least {count} patients; there are "
-                f"{len(patients)}. Add patients, or name the splits yourself (a `split` column)."
-            )
-        strata = self.strata[rows]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # classes rarer than parts are reported by check_folds
-            if len(patients) <= MANY_PATIENTS:
-                splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed % 2**32)
-                parts = splitter.split(np.zeros(len(rows)), _merge_rare(strata, count), patient_of)
-                return [rows[part] for _, part in parts]
-            rarity = np.argsort(np.argsort(np.bincount(strata), kind="stable"))
-            rarest = np.full(len(patients), len(rarity))
-            np.minimum.at(rarest, patient_of, rarity[strata])
-            splitter = StratifiedKFold(n_splits=count, shuffle=True, random_state=seed % 2**32)
-            by_patient = splitter.split(np.zeros(len(patients)), _merge_rare(rarest, count))
-            return [rows[np.isin(patient_of, part)] for _, part in by_patient]
-
-
-def _merge_rare(strata: Rows, count: int) -> Rows:
-    """Strata with all those of fewer members than parts as one, since a splitter refuses if every one is rarer."""
-    sizes = np.unique(strata, return_counts=True)[1]
-    return strata if int(sizes.max()) >= count else np.zeros(len(strata), int)
-
-
-def _strata(target: np.ndarray) -> Rows:
-    """What to balance: the class, or for labels the rarest one that the case has (the number of labels if none)."""
-    if target.ndim == 1:
-        return target.astype(int)
-    positives = target == 1
-    rarest_first = np.argsort(positives.sum(0), kind="stable")
-    ranked = positives[:, rarest_first]
-    rarest: Rows = np.where(ranked.any(1), rarest_first[ranked.argmax(1)], target.shape[1]).astype(int)
-    return rarest
-
-
 def check_folds(dataset: Dataset, problems: Problems) -> None:
     """Report splits that are empty, share a patient or lack a class."""
+    several = len(dataset.folds) > 1
+    lacking: dict[tuple[SplitName, int], list[int]] = {}
     for number, fold in enumerate(dataset.folds):
-        where = f" of fold {number}" if len(dataset.folds) > 1 else ""
+        where = f" of fold {number}" if several else ""
         _check_patients(dataset, fold, where, problems)
         for name in SPLIT_NAMES:
             rows = dataset.rows(fold.split(name))
             if not rows:
                 problems.fatal(f"Every split needs cases; {name}{where} has none. Give it some, or name no splits.")
-            else:
-                _check_classes(dataset, rows, f"{name}{where}", name == "train", problems)
+            for index in _lacking(dataset, rows) if rows else ():
+                lacking.setdefault((name, index), []).append(number)
+    for (name, index), folds in lacking.items():
+        where = f" of {'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))}" if several else ""
+        _report_lacking(dataset, index, name, where, problems)
 
 
 def _check_patients(dataset: Dataset, fold: Fold, where: str, problems: Problems) -> None:
@@ -247,16 +184,26 @@ def _check_patients(dataset: Dataset, fold: Fold, where: str, problems: Problems
                 return
 
 
-def _check_classes(dataset: Dataset, rows: Sequence[int], where: str, training: bool, problems: Problems) -> None:
-    target = dataset.target[list(rows)].numpy()
-    for index, name in enumerate(dataset.task.class_names):
-        if target.ndim == 1:
-            if (target == index).any():
-                continue
-            message = f"Class {name!r} does not occur in {where}. "
-            if training:
-                problems.fatal(f"{message}Add training cases of it, or leave its cases out.")
-            else:
-                problems.caution(f"{message}Its results there are undefined.")
-        elif not (target[:, index] == 1).any() or not (target[:, index] == 0).any():
-            problems.caution(f"Label {name!r} does not occur both present and absent in {where}.")
+def _lacking(dataset: Dataset, rows: Sequence[int]) -> list[int]:
+    """Classes, or labels, of which these cases cannot tell anything."""
+    target = dataset.target[list(rows)]
+    if target.ndim == 1:
+        return [index for index in range(dataset.task.num_outputs) if not (target == index).any()]
+    there = (target == 1).any(0)
+    if dataset.task.kind == "multi-label":
+        there &= (target == 0).any(0)
+    return [index for index, found in enumerate(there.tolist()) if not found]
+
+
+def _report_lacking(dataset: Dataset, index: int, split: SplitName, where: str, problems: Problems) -> None:
+    name = dataset.task.class_names[index]
+    if dataset.task.kind == "multi-label":
+        problems.caution(f"Label {name!r} does not occur both present and absent in {split}{where}.")
+        return
+    message = f"Class {name!r} does not occur in {split}{where}. "
+    if split != "train":
+        problems.caution(f"{message}Its results there are undefined.")
+    elif dataset.task.kind == "segmentation":
+        problems.caution(f"{message}A network cannot learn it there.")
+    else:
+        problems.fatal(f"{message}Add training cases of it, or leave its cases out.")
