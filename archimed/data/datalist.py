@@ -15,8 +15,8 @@ from typing import Any
 
 from archimed.data.datalist_entries import EntryReader, entry_keys
 from archimed.data.dataset import SplitName
-from archimed.data.fields import SPLIT_WORDS, enumerated, file_path, plain_text
-from archimed.data.json_files import as_list, as_object, as_text, numbered_names, read_json, shown
+from archimed.data.fields import SPLIT_WORDS, enumerated, file_path
+from archimed.data.json_files import as_list, as_object, as_text, given_name, numbered_names, read_json, shown
 from archimed.data.listing import Entry, Listing, Modality
 from archimed.data.listing_rules import apply_rules, channel_kind
 from archimed.data.problems import Problems
@@ -32,9 +32,8 @@ def list_datalist(path: Path, settings: DataSettings, problems: Problems) -> Lis
     parts = _parts(content, path)
     entries = _official(_entries(content, parts, path, settings, problems), problems)
     _check_count(content, parts, path, problems)
-    name = content.get("name")
     listing = Listing(
-        name=plain_text(name, "the name", str(path)) if isinstance(name, str) and name.strip() else path.stem,
+        name=given_name(content, path.stem, str(path)),
         source_kind="datalist",
         entries=tuple(entries),
         modalities=_modalities(content, len(entries[0].images), path),

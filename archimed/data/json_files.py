@@ -3,6 +3,7 @@
 import json
 import reprlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def as_text(value: object, what: str, origin: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{what} must be a text in quotes; {origin} has {shown(value)}. Correct it.")
     return value
+
+
+def given_name(content: Mapping[str, Any], otherwise: str, origin: str) -> str:
+    """The `name` that a file gives its data, if it is a text."""
+    name = content.get("name")
+    return short_name(name, "`name`", origin) if isinstance(name, str) and name.strip() else otherwise
 
 
 def numbered_names(value: object, what: str, origin: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from archimed.data.datalist import list_datalist
 from archimed.data.dataset import Case, SplitName
 from archimed.data.fields import enumerated, file_path, plain_text, refuse_columns
-from archimed.data.json_files import as_list, as_object, as_text, numbered_names, read_json, shown
+from archimed.data.json_files import as_list, as_object, as_text, given_name, numbered_names, read_json, shown
 from archimed.data.listing import Entry, Listing, Modality
 from archimed.data.listing_rules import apply_rules, channel_kind
 from archimed.data.natural import natural
@@ -58,9 +58,8 @@ def list_nnunet(folder: Path, settings: DataSettings, problems: Problems) -> Lis
         *_entries(tests, labelled, "test" if labelled else None, "imagesTs", modalities, len(known)),
     ]
     entries = with_folds(entries, list(known), folder, problems)
-    name = description.get("name") if isinstance(description.get("name"), str) else None
     listing = Listing(
-        name=plain_text(name or folder.resolve().name, "the name", str(path)),
+        name=given_name(description, folder.resolve().name, str(path)),
         source_kind="nnunet",
         entries=tuple(entries),
         modalities=modalities,
