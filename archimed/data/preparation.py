@@ -3,7 +3,7 @@
 All that a case needs by itself happens here, once; what must be fitted on training images is `normalisation`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from archimed.data.channels import with_channels
-from archimed.data.fitting import crop_to_region, fit
+from archimed.data.fitting import crop, crop_to_region, fit, region_box
 from archimed.data.listing import Entry, Modality
 from archimed.data.reading import read_image, read_mask
-from archimed.data.resampling import resample, same_grid, spaced_grid
+from archimed.data.resampling import resample, respace, same_grid, spaced_grid
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind, Volume
 from archimed.errors import DataError
@@ -59,20 +59,16 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
             f"Every case needs all modalities; {origin} has no {missing}. Add the file, or leave such cases out with "
             "--set data.missing_modality=leave-out."
         )
-    kinds = [modality.kind or volume.kind for modality, volume in zip(modalities, volumes, strict=True)]
-    grid = volumes[0]
-    if entry.region is not None:
-        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
-        grid = crop_to_region(grid, region, settings.region_margin_mm)
-    grid = _spaced(grid, settings, origin)
-    aligned = [grid, *(_onto(volume, grid, origin, modalities) for volume in volumes[1:])]
-    pixels = [_own_scale(volume.pixels, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
+    kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
+    place = _placed if volumes[0].affine is not None else _unplaced
+    aligned, mask_values = place(volumes, entry, modalities, settings)
+    pixels = [_own_scale(volume, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
     image = torch.from_numpy(np.ascontiguousarray(_stacked(pixels)))
-    mask = None if entry.mask is None else torch.from_numpy(_mask(entry, grid, settings))
+    mask = None if mask_values is None else torch.from_numpy(_class_numbers(mask_values, origin, settings))
     if len(modalities) == 1:
         image = with_channels(image[None], settings.channels)[0]
     channels = [len(part) for part in pixels] if len(modalities) > 1 else [len(image)]
-    image, mask, spacing = _sized(image, mask, grid.spacing, settings, origin)
+    image, mask, spacing = _sized(image, mask, aligned[0].spacing, settings, origin)
     named = len(modalities) > 1 or modalities[0].name != "image"
     return PreparedCase(
         image=image,
@@ -85,38 +81,89 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
     )
 
 
-def _spaced(volume: Volume, settings: DataSettings, origin: str) -> Volume:
-    if settings.spacing_mm is None:
-        return volume
-    if volume.spacing is None:
-        raise DataError(
-            f"data.spacing_mm needs images that tell their spacing; {origin} does not. Use data.image_size instead."
-        )
-    shape, affine = spaced_grid(volume, settings.spacing_mm)
-    return resample(volume, shape, affine, nearest=False)
+def _kind(modality: Modality, volume: Volume, settings: DataSettings) -> ChannelKind:
+    """What the source says, else the file, else the setting."""
+    if modality.kind is not None or volume.kind != "other":
+        return modality.kind or volume.kind
+    return settings.kind or "other"
 
 
-def _onto(volume: Volume, grid: Volume, origin: str, modalities: tuple[Modality, ...]) -> Volume:
-    """Another modality on the grid of the first."""
-    if same_grid(volume, grid):
-        return volume
+def _placed(
+    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+) -> tuple[list[Volume], np.ndarray | None]:
+    """All modalities, and the mask, on the grid of the first, cropped and at the spacing that is asked for."""
+    origin, grid = entry.case.origin, volumes[0]
+    if entry.region is not None:
+        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+        grid = crop_to_region(grid, region, settings.region_margin_mm, origin)
+    if settings.spacing_mm is not None:
+        shape, affine = spaced_grid(grid, settings.spacing_mm)
+        grid = resample(grid, shape, affine, nearest=False)
+    aligned = [grid]
+    for volume, modality in zip(volumes[1:], modalities[1:], strict=True):
+        aligned.append(volume if same_grid(volume, grid) else _resampled(volume, modality, grid, entry))
+    mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
+    return aligned, mask
+
+
+def _resampled(volume: Volume, modality: Modality, grid: Volume, entry: Entry) -> Volume:
     if volume.affine is None or grid.affine is None:
-        sizes = ["x".join(map(str, one.pixels.shape[1:])) for one in (grid, volume)]
         raise DataError(
-            f"Modalities of one case need one grid, or files that tell where they lie; of {origin}, {modalities[0].name} "
-            f"is {sizes[0]} and another {sizes[1]} without a known place. Save them on one grid."
+            f"Modalities of one case need one grid, or files that tell where they lie; {modality.name} of "
+            f"{entry.case.origin} does not. Save it with the header of the first modality."
         )
     return resample(volume, grid.pixels.shape[1:], grid.affine, nearest=False)
 
 
-def _own_scale(pixels: np.ndarray, kind: ChannelKind, settings: DataSettings) -> np.ndarray:
-    """MR has no unit: its values are taken from the mean, and in units of the deviation, of the case's own foreground."""
-    if kind != "mr" or settings.normalisation != "auto":
-        return pixels
-    values = pixels.astype(np.float32)
-    foreground = values[values != 0] if (values != 0).any() else values
-    mean, deviation = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
-    return (values - np.float32(mean)) / np.float32(deviation if deviation > 0 else 1.0)
+def _unplaced(
+    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+) -> tuple[list[Volume], np.ndarray | None]:
+    """The same for images that do not tell where they lie: modalities, mask and region must have one size."""
+    origin, grid = entry.case.origin, volumes[0]
+    for volume, modality in zip(volumes, modalities, strict=True):
+        if volume.pixels.shape[1:] != grid.pixels.shape[1:]:
+            sizes = ["x".join(map(str, one.pixels.shape[1:])) for one in (grid, volume)]
+            raise DataError(
+                f"Modalities of one case need one grid, or files that tell where they lie; of {origin}, "
+                f"{modalities[0].name} is {sizes[0]} and {modality.name} {sizes[1]}. Save them on one grid."
+            )
+    mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
+    layers = [*volumes, *([] if mask is None else [replace(grid, pixels=mask[None])])]
+    if entry.region is not None:
+        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+        box = region_box(region, grid.spacing, settings.region_margin_mm, origin)
+        layers = [crop(layer, box) for layer in layers]
+    if settings.spacing_mm is not None:
+        if grid.spacing is None:
+            raise DataError(
+                f"data.spacing_mm needs images that tell their spacing; {origin} does not. Use data.image_size instead."
+            )
+        layers = [replace(layer, spacing=grid.spacing) for layer in layers]
+        masked = len(layers) > len(volumes)
+        layers = [
+            respace(layer, settings.spacing_mm, nearest=masked and number == len(volumes))
+            for number, layer in enumerate(layers)
+        ]
+    return layers[: len(volumes)], None if mask is None else layers[-1].pixels[0]
+
+
+def _own_scale(volume: Volume, kind: ChannelKind, settings: DataSettings) -> np.ndarray:
+    """The pixels of one modality in the number type and unit in which all cases have them.
+
+    CT is rounded to whole Hounsfield units, far below its noise. MR has no unit: its values are taken from the mean,
+    and in units of the deviation, of the case's own foreground. Pictures stay as they are, for 8 and 16 bits differ
+    in scale; other volumes become float32.
+    """
+    values = volume.pixels
+    if kind == "ct":
+        limits = np.iinfo(np.int16)
+        return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(np.int16))
+    if kind == "mr" and settings.normalisation == "auto":
+        values = values.astype(np.float32)
+        foreground = values[values != 0] if (values != 0).any() else values
+        mean, deviation = foreground.mean(dtype=np.float64), foreground.std(dtype=np.float64)
+        return np.asarray((values - np.float32(mean)) / np.float32(deviation if deviation > 0 else 1.0))
+    return values.astype(np.float32) if values.ndim == 4 else values
 
 
 def _stacked(pixels: list[np.ndarray]) -> np.ndarray:
@@ -124,15 +171,14 @@ def _stacked(pixels: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(pixels if len(types) == 1 else [part.astype(np.float32) for part in pixels])
 
 
-def _mask(entry: Entry, grid: Volume, settings: DataSettings) -> np.ndarray:
-    assert entry.mask is not None  # noqa: S101 (the caller asks only then)
-    values = read_mask(entry.mask, f"the mask of {entry.case.origin}", grid, settings.roi)
+def _class_numbers(values: np.ndarray, origin: str, settings: DataSettings) -> np.ndarray:
+    """Mask values as they are kept: uint8."""
     if settings.mask_values == "foreground":
-        return (values > 0).astype(np.uint8)
+        return np.asarray((values > 0).astype(np.uint8))
     if values.min() < 0 or values.max() > LARGEST_CLASS:
         raise DataError(
-            f"A mask holds class numbers from 0 to {LARGEST_CLASS}; that of {entry.case.origin} ranges from "
-            f"{values.min()} to {values.max()}. If all above zero is one class: --set data.mask_values=foreground."
+            f"A mask holds class numbers from 0 to {LARGEST_CLASS}; that of {origin} ranges from {values.min()} to "
+            f"{values.max()}. If all above zero is one class: --set data.mask_values=foreground."
         )
     return values.astype(np.uint8)
 
@@ -155,4 +201,3 @@ def _sized(
     if spacing is not None and settings.fit == "resize":
         spacing = tuple(mm * old / new for mm, old, new in zip(spacing, space, size, strict=True))
     return fitted, fitted_mask, spacing
-

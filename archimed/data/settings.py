@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from archimed.data.volume import ChannelKind
+
 Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
 Spacing = Annotated[float, Field(gt=0, le=100)]  # millimetres
 
@@ -34,6 +36,10 @@ class DataSettings:
     )
     modalities: tuple[str, ...] | None = Field(
         default=None, description="the modalities to use, in this order, as in [pet, ct]; none uses all"
+    )
+    kind: ChannelKind | None = Field(
+        default=None,
+        description="what the images are where neither the source nor the files say: ct, pet, mr or other",
     )
     missing_modality: Literal["error", "leave-out"] = Field(
         default="error", description="what happens to a case that lacks a modality"
