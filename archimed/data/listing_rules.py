@@ -5,15 +5,14 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from archimed.data.fields import enumerated, nearest, short_name
-from archimed.data.listing import Entry, Listing, Modality
+from archimed.data.fields import enumerated, nearest
+from archimed.data.listing import Entry, Listing
 from archimed.data.natural import natural
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind
 from archimed.errors import DataError
 
-UNNAMED = "image"  # the only modality of a source that does not name it
 KIND_WORDS: dict[ChannelKind, tuple[str, ...]] = {
     "ct": ("ct",),
     "pet": ("pet", "pt", "suv"),
@@ -31,8 +30,6 @@ def channel_kind(name: str) -> ChannelKind | None:
 def apply_rules(listing: Listing, settings: DataSettings, problems: Problems) -> Listing:
     """The listing with the modalities that `data.modalities` names, and the cases that have them all.
 
-    Where the source does not name its only modality, `data.modalities` does: `mr` says that its images are MR.
-
     Raises:
         DataError: a modality is unknown, no case has all of them, or the classes are no grades as `data.ordinal` asks.
     """
@@ -45,9 +42,6 @@ def _picked(listing: Listing, settings: DataSettings) -> Listing:
     if settings.modalities is None:
         return listing
     names = [modality.name for modality in listing.modalities]
-    if names == [UNNAMED] and len(settings.modalities) == 1:
-        name = short_name(settings.modalities[0], "data.modalities", "the settings")
-        return replace(listing, modalities=(Modality(name, channel_kind(name)),))
     for name in settings.modalities:
         if name not in names:
             raise DataError(

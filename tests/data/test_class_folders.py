@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from archimed.data.class_folders import list_class_folders
-from archimed.data.listing import Listing, Modality
+from archimed.data.listing import Listing
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
@@ -95,15 +95,7 @@ def test_settings_of_other_formats_are_refused(tmp_path: Path, make_image: MakeI
     with pytest.raises(DataError, match=r"needs data\.mask_pattern"):
         listed(tmp_path, image_pattern="*.png")
     with pytest.raises(DataError, match="has image, not 'ct'"):
-        listed(tmp_path, modalities=("ct", "pet"))
-
-
-def test_the_only_modality_can_be_named(tmp_path: Path, make_image: MakeImage) -> None:
-    make_image("a/1.png")
-    assert listed(tmp_path).modalities == (Modality("image"),)
-    assert listed(tmp_path, modalities=("T1 MR",)).modalities == (Modality("T1 MR", "mr"),)
-    with pytest.raises(DataError, match="of the settings has 300"):
-        listed(tmp_path, modalities=("x" * 300,))
+        listed(tmp_path, modalities=("ct",))
 
 
 def test_single_class_is_refused(tmp_path: Path, make_image: MakeImage) -> None:
