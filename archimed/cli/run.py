@@ -30,7 +30,9 @@ def run(
     assignments: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="One seed fixes the whole run.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Search and train with this many seeds.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validation by patient.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validation by patient; repeated with --set data.fold_repeats=R.")
+    ] = None,
     baselines: Annotated[str | None, typer.Option(help="default, all, none, or names with commas.")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall clock for everything, as in 90s, 10m, 2h.")] = None,
     device: DeviceOption = None,

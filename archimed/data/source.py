@@ -101,9 +101,9 @@ def _read(
     if lister := _lister(path, settings):
         return assemble(lister(path, settings, problems), settings, problems, progress)
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _converted(read_npz(path, problems), settings)
+        return _converted(read_npz(path, problems, settings.ordinal), settings)
     if stem := published(source.lower()):
-        return _converted(read_npz(medmnist_file(*stem), problems), settings)
+        return _converted(read_npz(medmnist_file(*stem), problems, settings.ordinal), settings)
     if re.search(r"\.py:\w+$", source):
         return _converted(read_object(source), settings)
     raise _unknown(source)

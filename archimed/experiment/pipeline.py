@@ -12,7 +12,7 @@ from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
-from archimed.experiment.preflight import check_before_start
+from archimed.experiment.preflight import check_before_start, check_kind
 from archimed.experiment.progress import Observer
 from archimed.experiment.search_stage import search
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
@@ -72,6 +72,7 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         experiment = replace(experiment, machine=replace(recorded, workers=experiment.machine.workers))
     observer.stage("read data")
     dataset = read_data(experiment, experiment.method.training.image_size)
+    check_kind(experiment.method.name, dataset)
     counts = dataset.folds[0]
     observer.say(
         f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "

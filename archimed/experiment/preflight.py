@@ -7,8 +7,18 @@ from archimed.errors import SettingsError
 from archimed.evaluation.metrics import metrics
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
+from archimed.methods import METHODS
 from archimed.methods.baselines import baseline_names
 from archimed.seeding import numpy_generator, torch_seed
+
+
+def check_kind(method: str, dataset: Dataset) -> None:
+    """Raise SettingsError if the data ask for masks, which no method gives."""
+    if dataset.task.kind == "segmentation":
+        raise SettingsError(
+            f"{method} classifies whole images, as do {', '.join(METHODS)} and their baselines; {dataset.name} has masks of "
+            f"{', '.join(dataset.task.class_names)} to segment. Give each image a label instead of a mask."
+        )
 
 
 def check_before_start(bench: Workbench) -> None:

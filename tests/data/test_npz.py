@@ -42,7 +42,7 @@ def test_official_splits_images_and_labels_are_kept_in_order(load: Load) -> None
     assert (dataset.task.kind, dataset.task.class_names, dataset.task.image_size) == ("binary", ("0", "1"), (8, 8))
     for name, ids in (("train", fold.train), ("val", fold.validation), ("test", fold.test)):
         subset = dataset.subset(ids)
-        assert np.array_equal(subset.images[:, 0].numpy(), content[f"{name}_images"])
+        assert np.array_equal(subset.images.all()[:, 0].numpy(), content[f"{name}_images"])
         assert np.array_equal(subset.target.numpy(), content[f"{name}_labels"][:, 0])
     assert dataset.medmnist_flag is None
     assert not dataset.patients_known
@@ -59,7 +59,7 @@ def test_two_and_three_dimensions_with_and_without_channels(
     dataset = load(content)
     assert (dataset.task.channels, dataset.task.image_size) == (channels, space)
     last = content["train_images"] if len(shape) > len(space) else content["train_images"][..., None]
-    assert np.array_equal(dataset.images[:12].numpy(), np.moveaxis(last, -1, 1))
+    assert np.array_equal(dataset.images.take(range(12)).numpy(), np.moveaxis(last, -1, 1))
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,19 @@ def test_published_name_gives_classes_and_task(load: Load) -> None:
         retina[f"{name}_labels"][:] = np.resize([0, 1, 2, 3, 4], len(retina[f"{name}_labels"]))[:, None]
     retina["test_labels"][0] = 4  # grade 0 does not occur in test: a caution, not an error
     found = load(retina, "retinamnist.npz")
-    assert (found.task.kind, found.task.num_outputs) == ("multi-class", 5)
+    assert (found.task.kind, found.task.num_outputs) == ("ordinal", 5)
     assert found.notes == ("Class '0' does not occur in test. Its results there are undefined.",)
+
+
+def test_classes_are_grades_in_order_if_the_settings_say_so(load: Load) -> None:
+    content = arrays()
+    for name in ("train", "val", "test"):
+        content[f"{name}_labels"][:] = np.resize([2, 0, 10], len(content[f"{name}_labels"]))[:, None]
+    assert load(content).task.kind == "multi-class"
+    graded = load(content, settings=DataSettings(ordinal=True)).task
+    assert (graded.kind, graded.class_names) == ("ordinal", ("0", "2", "10"))
+    assert load(arrays(), settings=DataSettings(ordinal=True)).task.kind == "binary"
+    assert load(arrays(labels=3), settings=DataSettings(ordinal=True)).task.kind == "multi-label"
 
 
 def test_labels_that_do_not_fit_the_published_set_name_themselves(load: Load) -> None:
@@ -117,9 +128,9 @@ def test_patients_of_the_file_are_used(load: Load) -> None:
 
 def test_image_size_and_channels_convert(load: Load) -> None:
     dataset = load(arrays((8, 8, 3)), settings=DataSettings(image_size=16, channels=1))
-    assert dataset.images.shape == (22, 1, 16, 16)
+    assert dataset.images.all().shape == (22, 1, 16, 16)
     assert (dataset.task.channels, dataset.task.image_size) == (1, (16, 16))
-    assert dataset.notes == ("The images were enlarged from 8x8 to 16 pixels per side.",)
+    assert dataset.notes == ("The images were enlarged from 8x8 to 16x16 pixels.",)
 
 
 BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
