@@ -1,6 +1,8 @@
-"""`archimed data check|describe`: look at data before a run is spent on it."""
+"""`archimed data check|describe|cache`: look at data before a run is spent on it, and at what is kept of them."""
 
 import json
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +67,36 @@ def describe(
     if found is not None:
         show_check(found)
         raise typer.Exit(2)
+
+
+@app.command("cache")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all prepared images.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is kept of data that were read before, and where; they are read anew where it is gone."""
+    from archimed.data import cache_folder
+
+    folder = cache_folder.prepared_folder()
+    if clear:
+        freed = cache_folder.clear()
+        typer.echo(json.dumps({"folder": str(folder), "freed": freed}) if as_json else f"{mebibytes(freed)} freed.")
+        return
+    from archimed.data.cache import kept_sets
+
+    sets = kept_sets()
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), "sets": [asdict(one) for one in sets]}, indent=2))
+        return
+    typer.echo(f"{mebibytes(cache_folder.size_of(folder))} in {folder}")
+    for one in sets:
+        used = f"{datetime.fromtimestamp(one.last_used).astimezone():%Y-%m-%d %H:%M}"
+        typer.echo(f"{one.key[:12]}  {mebibytes(one.bytes):>12}  last used {used}  {one.images or 'damaged'}")
+
+
+def mebibytes(count: int) -> str:
+    """A size for people."""
+    return f"{count / 2**20:,.1f} MiB"
 
 
 def data_settings(assignments: list[str] | None) -> "DataSettings":

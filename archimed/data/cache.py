@@ -7,7 +7,7 @@ renamed when all of it is on the disk. No name, path or patient is in it.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,16 @@ from typing import Any
 import torch
 
 from archimed.data.arrays import Arrays
-from archimed.data.cache_folder import Building, discard, entry_folder, memory_of_contents, used
+from archimed.data.cache_folder import (
+    Building,
+    discard,
+    entries,
+    entry_folder,
+    last_use,
+    memory_of_contents,
+    size_of,
+    used,
+)
 from archimed.data.content import Contents
 from archimed.data.flat_file import FlatFile
 from archimed.data.listing import Listing
@@ -130,6 +139,41 @@ def read_index(folder: Path, key: str) -> dict[str, Any]:
     if content["user"] is not None and content["user"] != _user():
         raise ValueError("its patients are hidden by another key")
     return content
+
+
+@dataclass(frozen=True)
+class KeptSet:
+    """One folder of the cache.
+
+    Attributes:
+        key: its name.
+        images: how many, of which shapes and type; None if the index is damaged, or hides patients by another key.
+        bytes: of all its files.
+        last_used: seconds since 1970.
+    """
+
+    key: str
+    images: str | None
+    bytes: int
+    last_used: float
+
+
+def kept_sets() -> list[KeptSet]:
+    """What is in the cache, the last used first."""
+    found = [
+        KeptSet(folder.name, _images_text(folder), size_of(folder), last_use(folder / INDEX)) for folder in entries()
+    ]
+    return sorted(found, key=lambda one: one.last_used, reverse=True)
+
+
+def _images_text(folder: Path) -> str | None:
+    try:
+        content = read_index(folder, folder.name)
+    except (LookupError, TypeError, ValueError, OSError):
+        return None
+    layout, masks = content["images"], " with masks" * (content["masks"] is not None)
+    shape = "x".join(map(str, layout["shapes"][0])) if len(layout["shapes"]) == 1 else "several sizes"
+    return f"{len(layout['shape_of_case'])} images{masks}, {shape}, {layout['dtype']}"
 
 
 def _built(listing: Listing, contents: Contents, key: str | None, read: Read) -> Prepared:

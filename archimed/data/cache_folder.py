@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from archimed.data.folders import cache_folder
+from archimed.errors import DataError
 
 BUILDING = "building-"  # what such folders are called until they are complete, and again before they are removed
 KEY = re.compile(r"[0-9a-f]{64}")
@@ -75,14 +76,26 @@ def entries() -> list[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of all files in a folder; of those that vanish meanwhile, none."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def used(index: Path) -> None:
     """Note that a folder was used, as the time of its index."""
     with suppress(OSError):
         os.utime(index)
+
+
+def last_use(index: Path) -> float:
+    """When a folder was last used, in seconds since 1970; 0 where that is not known."""
+    try:
+        return index.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def discard(folder: Path) -> None:
@@ -105,7 +118,13 @@ def remove_abandoned() -> None:
 
 
 def clear() -> int:
-    """Remove all prepared images but what other processes are building; returns the bytes freed."""
+    """Remove all prepared images but what other processes are building; returns the bytes freed.
+
+    Raises:
+        DataError: this user may not.
+    """
+    if prepared_folder().exists() and not os.access(prepared_folder(), os.W_OK):
+        raise DataError(f"Only who may write may delete; {prepared_folder()} is not yours to write. Ask its owner.")
     before = size_of(prepared_folder())
     for path in entries():
         discard(path)
