@@ -89,7 +89,8 @@ def facts(data: Data) -> list[Cells]:
         if data["folds"] != 1:
             rows.append(("folds", f"{data['folds']}" + (", the first one below" if data["folds"] else "")))
     sizes = data["images"]["shapes"]
-    rows.append(("size", f"{_span(sizes, ' x ', str)}, stored as {data['images']['type']}"))
+    rows.append(("size", _span(sizes, " x ", str)))
+    rows.append(("stored as", data["images"]["type"]))
     rows.append(("spacing", _spacing(data["spacing_mm"], data["cases"])))
     if data.get("lesion_area"):
         rows.append(("lesion area", f"known for {data['lesion_area']} cases"))

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from archimed.data.arrays import Arrays
 from archimed.data.dataset import SPLIT_NAMES, Dataset
-from archimed.data.describe import class_counts, describe, look, spacing_of, split_sizes, whole_images
+from archimed.data.describe import class_counts, describe, describe_images, look, spacing_of, split_sizes
 from archimed.data.duplicates import Duplicates, crossing_fold, find_duplicates, split_numbers
 from archimed.data.problems import Problem, Problems
 from archimed.data.reading import is_image, read_image
@@ -102,7 +102,7 @@ def check_image(source: str, volume: Volume) -> DataCheck:
         "source_kind": "image",
         "cases": 1,
         "spacing_mm": spacing_of([volume.spacing]),
-        **whole_images(images, (), (volume.kind,) * len(volume.pixels)),
+        **describe_images(images, (volume.kind,) * len(volume.pixels)),
         "remarks": list(volume.remarks),
     }
     flaw = (

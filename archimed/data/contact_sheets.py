@@ -13,7 +13,7 @@ from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset
 from archimed.data.duplicates import Duplicates, crossing_fold, split_numbers
 from archimed.data.survey import Survey, survey
-from archimed.data.views import CT_SHOWN, PET_SHOWN, Picture, Style, colour_of, picture, shown_limits
+from archimed.data.views import CT_SHOWN, PET_SHOWN, Picture, Style, colour_of, largest_picture, picture, shown_limits
 from archimed.data.volume import ChannelKind, Volume
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CASES = 36  # on one sheet
 MOST_PAIRS = 18
-WIDTH, HEIGHT = 1240, 2000  # pixels of a sheet at most
+WIDTH, HEIGHT = 1360, 2000  # pixels of a sheet at most
 SIDES = {2: 112, 3: 96}  # pixels of the longest side of a view, by dimensions
 MASK_SIDES = {2: 224, 3: 144}
 LARGE = 400  # of a single image
@@ -115,8 +115,9 @@ def _spread(dataset: Dataset, rows: Sequence[int], style: Style) -> list[Tile]:
     """Tiles of cases spread evenly over these rows, as many as fit."""
     if not rows:
         return []
-    first = _picture(dataset, rows[0], style)
-    fitting = _columns(first.shape[1]) * max(1, (HEIGHT - TITLE) // (first.shape[0] + CAPTION + GAP))
+    task = dataset.task
+    height, width = largest_picture(task.channels, task.spatial_dims, dataset.masks is not None, style)
+    fitting = _columns(width) * max(1, (HEIGHT - TITLE - LEGEND) // (height + CAPTION + GAP))
     count = min(MOST_CASES, fitting, len(rows))
     chosen = [rows[k] for k in np.linspace(0, len(rows) - 1, count).astype(int)]
     return [Tile(_picture(dataset, row, style), dataset.cases[row].id) for row in chosen]

@@ -51,7 +51,7 @@ def describe(dataset: Dataset, seen: Survey | None = None) -> dict[str, Any]:
         "counts": class_counts(dataset),
         "images": {"type": str(dataset.images.dtype).removeprefix("torch."), "shapes": sizes_of(dataset.images.shapes)},
         "spacing_mm": spacing_of(dataset.spacing),
-        "channels": channels_of(seen, dataset.channel_names, dataset.channel_kinds),
+        "channels": channels_of(seen, dataset.channel_names, dataset.channel_kinds, task.spatial_dims),
         "voxels": _voxel_shares(dataset, seen),
         "unknown_labels": unknown_labels(dataset),
         "duplicates_across_splits": sum(crossing_fold(rows, splits) is not None for rows in equal),
@@ -107,15 +107,27 @@ def spacing_of(spacing: Sequence[tuple[float, ...] | None]) -> dict[str, Any] | 
     }
 
 
-def channels_of(seen: Survey, names: Sequence[str], kinds: Sequence[ChannelKind]) -> dict[str, dict[str, Any]]:
-    """Kind, unit and range of values of each channel, by its name, or its number where it has none."""
+def channels_of(
+    seen: Survey, names: Sequence[str], kinds: Sequence[ChannelKind], dims: int
+) -> dict[str, dict[str, Any]]:
+    """Kind, unit and range of values of each channel, by its name."""
     found: dict[str, dict[str, Any]] = {}
+    usual = _usual_names(len(seen.quantiles), kinds, dims)
     for number, values in enumerate(seen.quantiles.tolist()):
-        name = names[number] if names and names[number] not in found else f"channel {number}"
+        name = names[number] if names and names[number] not in found else usual[number]
         kind: ChannelKind = kinds[number] if kinds else "other"
         rounded = [None if np.isnan(value) else float(f"{value:.6g}") for value in values]
         found[name] = {"kind": kind, "unit": UNITS[kind], **dict(zip(QUANTILE_NAMES, rounded, strict=True))}
     return found
+
+
+def _usual_names(channels: int, kinds: Sequence[ChannelKind], dims: int) -> list[str]:
+    """What channels are called that the source does not name."""
+    if channels == 1:
+        return [kinds[0].upper() if kinds and kinds[0] != "other" else "grey"]
+    if channels == 3 and dims == 2 and not any(kind != "other" for kind in kinds):
+        return ["red", "green", "blue"]
+    return [f"channel {number}" for number in range(channels)]
 
 
 def _voxel_shares(dataset: Dataset, seen: Survey) -> dict[str, float] | None:
@@ -158,10 +170,10 @@ def unknown_labels(dataset: Dataset) -> dict[str, int]:
     return dict(zip(dataset.task.class_names, torch.isnan(dataset.target).sum(0).tolist(), strict=True))
 
 
-def whole_images(images: Arrays, names: Sequence[str], kinds: Sequence[ChannelKind]) -> dict[str, Any]:
+def describe_images(images: Arrays, kinds: Sequence[ChannelKind]) -> dict[str, Any]:
     """The part of a fingerprint that images have without labels."""
     seen = survey(images)
     return {
         "images": {"type": str(images.dtype).removeprefix("torch."), "shapes": sizes_of(images.shapes)},
-        "channels": channels_of(seen, names, kinds),
+        "channels": channels_of(seen, (), kinds, len(images.shapes[0]) - 1),
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 KEPT_BITS = 20  # leading bits of a float32 that tell its bin: sign, 8 of the exponent, 11 of the fraction
-STEP = 2**22  # values counted at a time
+STEP = 2**20  # values counted at a time
 INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16)
 
 

@@ -15,8 +15,9 @@ from archimed.data.volume import ChannelKind
 
 CT_SHOWN = (-160.0, 240.0)  # HU: soft tissue (width 400, level 40)
 PET_SHOWN = (10.0, 0.0)  # SUV, inverted: uptake is dark
+SEAM = 2  # pixels between views
 DARK = 64  # images of 8 bits that stay below are stretched
-COLOURS = ((255, 64, 64), (64, 220, 64), (80, 160, 255), (255, 210, 0), (255, 80, 255), (0, 230, 230), (255, 150, 50))
+COLOURS = ((0, 230, 120), (255, 80, 80), (80, 160, 255), (255, 210, 0), (255, 80, 255), (0, 230, 230), (255, 150, 50))
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -152,13 +153,20 @@ def colour_of(number: int) -> tuple[int, int, int]:
     return COLOURS[(number - 1) % len(COLOURS)]
 
 
+def largest_picture(channels: int, space: int, masked: bool, style: Style) -> tuple[int, int]:
+    """Height and width that no picture of a data set exceeds."""
+    views = (1 if style.colour else channels) + masked
+    across, down = (views, 1) if space == 2 else (3, views)
+    return down * (style.side + SEAM), across * (style.side + SEAM)
+
+
 def _row(views: Sequence[Picture]) -> Picture:
-    """Views side by side, on their common middle, two black pixels apart."""
+    """Views side by side, on their common middle."""
     height = max(len(view) for view in views)
     padded = []
     for view in views:
         above = (height - len(view)) // 2
-        padded += [np.pad(view, ((above, height - len(view) - above), (0, 0), (0, 0))), _gap(height, 2)]
+        padded += [np.pad(view, ((above, height - len(view) - above), (0, 0), (0, 0))), _gap(height, SEAM)]
     return np.concatenate(padded[:-1], axis=1)
 
 
@@ -166,7 +174,7 @@ def _column(views: Sequence[Picture]) -> Picture:
     width = max(view.shape[1] for view in views)
     padded = []
     for view in views:
-        padded += [np.pad(view, ((0, 0), (0, width - view.shape[1]), (0, 0))), _gap(2, width)]
+        padded += [np.pad(view, ((0, 0), (0, width - view.shape[1]), (0, 0))), _gap(SEAM, width)]
     return np.concatenate(padded[:-1], axis=0)
 
 

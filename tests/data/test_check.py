@@ -85,9 +85,7 @@ def test_equal_images_in_two_splits_are_a_caution(
     assert duplicates["equal_with_different_labels"] == 1
 
 
-def test_equal_images_in_a_later_fold_are_found(
-    table_rows: Rows, write_table: Write, make_image: Callable[..., str]
-) -> None:
+def test_equal_images_in_a_later_fold_are_found(table_rows: Rows, write_table: Write) -> None:
     for number, row in enumerate(table_rows):
         row["fold"] = number // 4
     table_rows[1]["image"] = table_rows[2]["image"]  # of fold 0, so together in its test split and apart in a later one

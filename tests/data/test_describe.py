@@ -68,8 +68,8 @@ def test_fingerprint_is_plain_and_names_no_patient_and_no_file(dataset: Dataset)
     assert sum(sum(counts.values()) for counts in found["counts"].values()) == 12
     assert sum(sizes["cases"] for sizes in found["splits"].values()) == 12
     pixels = dataset.images.all().numpy()
-    assert found["channels"]["channel 0"]["min"] == pixels.min()
-    assert found["channels"]["channel 0"]["max"] == pixels.max()
+    assert found["channels"]["grey"]["min"] == pixels.min()
+    assert found["channels"]["grey"]["max"] == pixels.max()
     assert found["task"]["image_size"] == [12, 10]
 
 

@@ -50,7 +50,7 @@ def of(pictures: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("change", [jpeg, small, brighter, gamma])
-def test_altered_copies_look_alike_and_other_pictures_do_not(pictures: np.ndarray, change: Callable) -> None:
+def test_altered_copies_look_alike_and_other_pictures_do_not(pictures: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> None:
     altered = np.stack([change(pictures[row]) for row in range(0, 300, 10)])
     pairs, likeness = look_alikes(np.concatenate([of(pictures), of(altered)]), LOOK_ALIKE)
     expected = {(row, 300 + k) for k, row in enumerate(range(0, 300, 10))}
