@@ -16,8 +16,8 @@ def check_kind(method: str, dataset: Dataset) -> None:
     """Raise SettingsError if the data ask for masks, which no method gives."""
     if dataset.task.kind == "segmentation":
         raise SettingsError(
-            f"{method} classifies whole images, as do {', '.join(METHODS)} and their baselines; {dataset.name} has masks "
-            f"of {', '.join(dataset.task.class_names)} to segment. Give each image a label instead of a mask."
+            f"{method} classifies whole images, as do {', '.join(METHODS)} and their baselines; {dataset.name} has "
+            f"masks of {', '.join(dataset.task.class_names)} to segment. Give each image a label instead of a mask."
         )
 
 
