@@ -16,6 +16,7 @@ WHOLE_PIXELS = "Pixel data must be whole"
 END_OF_CODESTREAM = b"\xff\xd9"  # closes JPEG, JPEG-LS and JPEG 2000 alike, and is nowhere within them
 PADDING_BYTES = 16  # within which it must come; encoders pad frames with 0 or 255
 START_OF_JPEG_2000 = b"\xff\x4f\xff\x51"
+JP2_FILE = b"\0\0\0\x0cjP  "  # a codestream within a file, which some write against the standard
 START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
 Shape = tuple[int, int, int, int]  # frames, height, width, samples per pixel
 
@@ -54,8 +55,8 @@ def check_codestreams(header: "Dataset", shape: Shape, syntax: str) -> None:
 def _coded_shape(frame: bytes) -> tuple[int, int, int] | None:
     """Height, width and samples per pixel as a codestream tells; None where it does not."""
     try:
-        start = frame.find(START_OF_JPEG_2000, 0, 1024)
-        if start >= 0:
+        start = frame.find(START_OF_JPEG_2000) if frame.startswith(JP2_FILE) else 0
+        if frame.startswith(START_OF_JPEG_2000, max(start, 0)):
             right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
             return bottom - top, right - left, struct.unpack_from(">H", frame, start + 40)[0]
         place = 2

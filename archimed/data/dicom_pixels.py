@@ -98,7 +98,9 @@ def _decode(header: "Dataset", keyword: str) -> np.ndarray:
     except RefusedError:
         raise
     except dicom_errors() as error:
-        raise RefusedError("Pixel data must be decodable", f"is not ({syntax.name})", REPLACE) from error
+        raise RefusedError(
+            "Pixel data must be decodable", f"is not ({syntax.name})", "Save it uncompressed, or leave it out."
+        ) from error
     return np.asarray(pixels)
 
 

@@ -178,6 +178,15 @@ class TestEncodings:
             (tmp_path / "b.dcm").write_bytes(data[:kept])
             refused(tmp_path / "b.dcm")
 
+    def test_a_jpeg_2000_file_within_a_frame(self, make: Callable[..., Dataset], save: Writer, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (32, 40), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG2000", irreversible=False)
+        header = make(pixels, PixelData=encapsulate([buffer.getvalue()]))
+        header["PixelData"].is_undefined_length = True
+        path = save(header, tmp_path / "a.dcm", JPEG2000Lossless)
+        assert np.array_equal(read_dicom(path, "here").pixels[0], pixels)
+
     @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGBaseline8Bit])
     @pytest.mark.parametrize(("rows", "columns"), [(40, 32), (32, 39), (16, 80), (31, 40)])
     def test_a_header_that_tells_another_size_is_refused(
