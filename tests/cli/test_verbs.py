@@ -167,4 +167,4 @@ def test_describe_writes_sheets_and_a_fingerprint(grey: Path, run: Path, tmp_pat
 def test_check_as_json(grey: Path) -> None:
     told = json.loads(command("data", "check", str(grey), "--json").stdout)
     assert told["fatal"] is False
-    assert told["table"]["cases"] == "32"
+    assert told["data"]["cases"] == 32
