@@ -79,6 +79,31 @@ class _Silence(logging.Filter):
         return record.thread != self.owner
 
 
+class _NoWarnings:
+    """Python's warnings, which all threads share: the first to enter turns them off, the last to leave on again."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+        self.kept = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.kept = warnings.catch_warnings()
+                self.kept.__enter__()
+                warnings.simplefilter("ignore")
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.kept.__exit__(None, None, None)
+
+
+_no_warnings = _NoWarnings()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """No warning of pydicom, numpy, GDCM or OpenJPEG reaches the terminal."""
@@ -91,8 +116,7 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.addFilter(silence)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with _no_warnings, np.errstate(all="ignore"):
             yield
     finally:
         for logger in loggers:

@@ -1,6 +1,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,14 @@ class TestSilence:
             refused(path)
         assert caught == []
         assert capfd.readouterr() == ("", "")
+
+    def test_threads_leave_the_warnings_as_they_were(self, write_series: Writer, stored: np.ndarray) -> None:
+        files = sorted(write_series(stored).iterdir()) * 20
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(4) as pool:
+            sums = list(pool.map(lambda path: read_dicom(path, "here").pixels.sum(), files))
+        assert sums == sums[:5] * 20
+        assert list(warnings.filters) == before
 
     @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])
     def test_damage_ends_in_an_image_or_one_line(
