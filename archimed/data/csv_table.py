@@ -28,7 +28,7 @@ def list_csv(path: Path, settings: DataSettings, problems: Problems) -> Listing:
     columns = find_columns(header, settings, path)
     if not rows:
         raise DataError(f"A table needs at least one row below its header; {path} has none. Add the images.")
-    may_lack = settings.missing_modality == "leave-out"
+    may_lack = settings.missing_modality != "error"
     entries: list[Entry] = []
     ids: set[str] = set()
     for row in rows:

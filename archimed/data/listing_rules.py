@@ -61,30 +61,34 @@ def _picked(listing: Listing, settings: DataSettings) -> Listing:
 
 
 def _complete(listing: Listing, settings: DataSettings, problems: Problems) -> Listing:
-    """Without the cases that lack a modality, each of which is a flaw unless they may be left out."""
+    """A case that lacks a modality is a flaw, unless it may be dropped or the modality may be zero."""
     complete: list[Entry] = []
     lacking: Counter[str] = Counter()
+    may_be_zero = settings.missing_modality == "zero"
     for entry in listing.entries:
         if None not in entry.images:
             complete.append(entry if len(entry.images) > 1 else _with_file(entry))
             continue
         missing = [one.name for one, path in zip(listing.modalities, entry.images, strict=True) if path is None]
-        if settings.missing_modality == "leave-out":
-            lacking.update(missing)
-        else:
+        if settings.missing_modality == "error" or (may_be_zero and len(missing) == len(entry.images)):
             problems.fatal(
-                f"Every case needs all modalities; {entry.case.origin} has no {missing[0]}. Name its file, or leave "
-                "such cases out with --set data.missing_modality=leave-out."
+                f"Every case needs all modalities; {entry.case.origin} has no {missing[0]}. Name its file, drop such "
+                "cases with --set data.missing_modality=drop, or fill them with --set data.missing_modality=zero."
             )
+            continue
+        lacking.update(missing)
+        if may_be_zero:
+            complete.append(entry)
     if not complete:
         raise DataError(
             f"Data need cases that can be used; none of the {len(listing.entries)} of {listing.name} has an image of "
             f"each modality ({enumerated(one.name for one in listing.modalities)}). Correct the paths."
         )
     if lacking:
-        count, total = len(listing.entries) - len(complete), len(listing.entries)
+        count = sum(None in entry.images for entry in listing.entries)
         which = enumerated(f"{name} in {times}" for name, times in lacking.items())
-        problems.caution(f"{count} of {total} cases were left out because they lack a modality ({which}).")
+        done = "were filled with zeros" if may_be_zero else "were left out"
+        problems.caution(f"{count} of {len(listing.entries)} cases {done} because they lack a modality ({which}).")
     return replace(listing, entries=tuple(complete))
 
 

@@ -20,6 +20,7 @@ from archimed.data.volume import ChannelKind, Volume
 from archimed.errors import DataError
 
 LARGEST_CLASS = 255  # masks are kept as uint8
+AIR_HU = -1000
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,12 @@ class PreparedCase:
 def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings) -> PreparedCase:
     """Read and prepare one case; DataError names its origin and the file that forbids its use."""
     origin = entry.case.origin
-    volumes = [
-        read_image(path, origin if len(modalities) == 1 else f"{modality.name} of {origin}")
+    found = [
+        None if path is None else read_image(path, origin if len(modalities) == 1 else f"{modality.name} of {origin}")
         for path, modality in zip(entry.images, modalities, strict=True)
-        if path is not None
     ]
-    if len(volumes) != len(modalities):
-        missing = next(m.name for m, path in zip(modalities, entry.images, strict=True) if path is None)
-        raise DataError(
-            f"Every case needs all modalities; {origin} has no {missing}. Add the file, or leave such cases out with "
-            "--set data.missing_modality=leave-out."
-        )
+    grid = next(volume for volume in found if volume is not None)
+    volumes = [volume or _air(modality, grid) for volume, modality in zip(found, modalities, strict=True)]
     kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
     place = _placed if volumes[0].affine is not None else _unplaced
     aligned, mask_values = place(volumes, entry, modalities, settings)
@@ -79,6 +75,13 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
         patient=next((volume.patient for volume in volumes if volume.patient), None),
         remarks=tuple(dict.fromkeys(remark for volume in volumes for remark in volume.remarks)),
     )
+
+
+def _air(modality: Modality, grid: Volume) -> Volume:
+    """What stands for a modality that a case lacks (`data.missing_modality=zero`): one channel of air."""
+    number_type = np.int16 if grid.pixels.ndim == 4 else grid.pixels.dtype
+    pixels = np.full_like(grid.pixels[:1], AIR_HU if modality.kind == "ct" else 0, dtype=number_type)
+    return replace(grid, pixels=pixels, kind=modality.kind or "other", patient=None, remarks=())
 
 
 def _kind(modality: Modality, volume: Volume, settings: DataSettings) -> ChannelKind:

@@ -41,8 +41,10 @@ class DataSettings:
         default=None,
         description="what the images are where neither the source nor the files say: ct, pet, mr or other",
     )
-    missing_modality: Literal["error", "leave-out"] = Field(
-        default="error", description="what happens to a case that lacks a modality"
+    missing_modality: Literal["error", "drop", "zero"] = Field(
+        default="error",
+        description="what happens to a case that lacks a modality: error stops; drop leaves the case out; zero puts air "
+        "(-1000 HU in CT, 0 elsewhere) in its place",
     )
     columns: dict[str, str] = Field(
         default_factory=dict,

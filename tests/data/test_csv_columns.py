@@ -70,11 +70,11 @@ def test_cases_without_a_modality_are_flaws_or_left_out(table: Table) -> None:
     assert [problem.fatal for problem in problems.found] == [True, True]
     assert "line 3 of cases.csv has no pet" in problems.found[0].message
     problems = Problems(strict=True)
-    found = listed(path, problems, missing_modality="leave-out")
+    found = listed(path, problems, missing_modality="drop")
     assert [entry.case.id for entry in found.entries] == ["case-00001", "case-00004"]
     assert problems.cautions == ("2 of 4 cases were left out because they lack a modality (pet in 2, ct in 1).",)
     with pytest.raises(DataError, match="none of the 1"):
-        listed(table(["image", "label"], ["", "1"]), missing_modality="leave-out")
+        listed(table(["image", "label"], ["", "1"]), missing_modality="drop")
 
 
 def test_columns_of_other_names_and_templates(tmp_path: Path, table: Table) -> None:
@@ -95,7 +95,7 @@ def test_columns_of_other_names_and_templates(tmp_path: Path, table: Table) -> N
     assert (first.region, first.label, first.case.id) == (tmp_path / "S 1/x.nii", "1", "x-S 1")
     assert found.patients_known
     problems = Problems(strict=True)
-    kept = listed(path, problems, columns=columns, modalities=("ct",), missing_modality="leave-out").entries
+    kept = listed(path, problems, columns=columns, modalities=("ct",), missing_modality="drop").entries
     assert [entry.case.id for entry in kept] == ["x-S 1"]  # the other file of the template does not exist
     assert problems.cautions == ("1 of 2 cases were left out because they lack a modality (ct in 1).",)
 

@@ -120,7 +120,7 @@ def test_missing_modalities(tmp_path: Path) -> None:
     content["training"][1]["image"][0] = None
     with pytest.raises(DataError, match=r"train entry 2 of list.json has no FLAIR"):
         listed(tmp_path, content)
-    assert len(listed(tmp_path, content, missing_modality="leave-out").entries) == 1
+    assert len(listed(tmp_path, content, missing_modality="drop").entries) == 1
 
 
 E = {"image": "a.png", "label": 1}

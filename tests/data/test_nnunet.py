@@ -157,7 +157,7 @@ def test_incomplete_cases(folder: Path) -> None:
     assert "imagesTr/c3 has no PET_SUV" in fatal[0]
     assert "imagesTr/ghost has no CT" in fatal[1]
     problems = Problems(strict=True)
-    assert len(listed(folder, problems, missing_modality="leave-out").entries) == 3
+    assert len(listed(folder, problems, missing_modality="drop").entries) == 3
     assert "numTraining 4, and there are 5" in problems.cautions[0]
     assert "2 of 5 cases were left out" in problems.cautions[1]
     (folder / "labelsTr" / "c2.nii.gz").unlink()
