@@ -42,7 +42,7 @@ def test_every_case_is_predicted_by_the_network_as_it_is(finished: Path, other: 
     dataset = load_dataset(str(other), DataSettings(), seed=0, image_size=12)  # the size the network was trained at
     network, normalise = archimed.load(finished), load_chosen(finished).normalise  # fitted on the run's own training
     with torch.no_grad():
-        probabilities = network(normalise(dataset.images)).softmax(1)[:, 1]
+        probabilities = network(normalise(dataset.images.all())).softmax(1)[:, 1]
     written = [float(row["probability_1"]) for row in rows]
     assert written == pytest.approx(probabilities.tolist(), abs=1e-6)
     cell = summary["networks"]["mstf-nas"]["test"]["auc"]

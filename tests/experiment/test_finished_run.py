@@ -210,7 +210,7 @@ def test_the_loaded_network_gives_the_written_probabilities(finished: Path, grey
     subset = dataset.subset([row["case"] for row in rows])
     normalise = load_chosen(finished).normalise
     with torch.no_grad():
-        probabilities = network(normalise(subset.images)).softmax(1)
+        probabilities = network(normalise(subset.images.all())).softmax(1)
     written = torch.tensor([[float(row["probability_0"]), float(row["probability_1"])] for row in rows])
     torch.testing.assert_close(probabilities, written, rtol=0, atol=1e-6)
     assert [row["label"] for row in rows] == [dataset.task.class_names[label] for label in subset.target.tolist()]
