@@ -4,6 +4,7 @@ A case is an image file of any format, or a folder that holds one DICOM series. 
 are, so every case counts as a patient of its own, unless DICOM files tell.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def _images(folder: Path, problems: Problems) -> Iterator[tuple[SplitName | None
             f"A folder holds either splits or classes; {folder} holds {splits[0].name} beside {other.name}. Move one."
         )
     groups: list[tuple[SplitName | None, Path]] = [(SPLIT_WORDS[top.name.lower()], top) for top in splits]
+    left_out: Counter[str] = Counter()
     for split, top in groups or [(None, folder)]:
         for class_folder in (path for path in _visible(top) if path.is_dir()):
             for path in _visible(class_folder):
@@ -68,10 +70,12 @@ def _images(folder: Path, problems: Problems) -> Iterator[tuple[SplitName | None
                     plain_text(path.name, "a file name", f"the folder {folder}")
                     yield split, path
                 elif path.is_dir():
-                    problems.caution(
-                        f"A folder within a class must hold one DICOM series; {path.relative_to(folder)} does not and "
-                        "was left out. Move its images up."
-                    )
+                    left_out[class_folder.name] += 1
+    if left_out:  # notes are kept in runs, where a folder may be named after a patient
+        problems.caution(
+            f"A folder within a class must hold one DICOM series; {left_out.total()} in {', '.join(left_out)} held none "
+            "and were left out. Move their images up."
+        )
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -5,7 +5,8 @@ path of the data and the table's own `id` are the user's to choose, and are kept
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_pictures, write_dicom_files])
-def test_a_run_names_no_patient(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_names_no_patient(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     source = write(tmp_path / "data")
     archimed.run("mstf-nas", str(source), tmp_path / "run", settings=TINY)
     write_description(str(source), DataSettings(), 0, tmp_path / "look")
@@ -153,5 +154,64 @@ def test_a_dicom_series_names_no_patient(tmp_path: Path) -> None:
     paths, _ = write_description(str(source), DataSettings(), 0, tmp_path / "look")
     assert len(paths) >= 3
     assert any((tmp_path / "cache").rglob("*"))
+    for folder in ("look", "cache"):
+        assert leaks(tmp_path / folder) == []
+
+
+def write_class_folders(folder: Path) -> DataSettings:
+    for row in range(CASES):
+        ward = folder / ("ill" if row % 4 < 2 else "well")
+        (ward / f"{CANARY}-{row}").mkdir(parents=True)  # no series: left out, and said so
+        Image.fromarray(pixels(row, (12, 12))).save(ward / f"{CANARY}_{row:02d}.png")
+    return DataSettings()
+
+
+def write_images_and_masks(folder: Path) -> DataSettings:
+    for row in range(CASES):
+        for kind, values in (("images", pixels(row, (12, 12))), ("masks", np.uint8(pixels(row, (12, 12)) > 100))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(folder / kind / f"{CANARY}_{row:02d}.png")
+    return DataSettings(image_pattern="images/*.png", mask_pattern="masks/{name}")
+
+
+def write_nnunet(folder: Path) -> DataSettings:
+    for row in range(CASES):
+        for kind, end, values in (
+            ("imagesTr", "_0000", pixels(row, (12, 12))),
+            ("labelsTr", "", np.uint8(pixels(row, (12, 12)) > 100)),
+        ):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(folder / kind / f"{CANARY}_{row:02d}{end}.png")
+    description = {
+        "channel_names": {"0": "grey"},
+        "labels": {"background": 0, "bright": 1},
+        "numTraining": CASES + 1,
+        "file_ending": ".png",
+        "name": "ward",
+        "description": CANARY,
+        "reference": CANARY,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return DataSettings()
+
+
+def write_datalist(folder: Path) -> DataSettings:
+    (folder / CANARY).mkdir(parents=True)
+    entries = []
+    for row in range(CASES):
+        name = f"{CANARY}/{CANARY}_{row:02d}.png"
+        Image.fromarray(pixels(row, (12, 12))).save(folder / name)
+        entries.append({"image": name, "label": int(row % 4 < 2), "patient": f"{CANARY}{row // 2}", "comment": CANARY})
+    (folder / "list.json").write_text(json.dumps({"training": entries, "numTraining": CASES + 1}))
+    return DataSettings()
+
+
+@pytest.mark.parametrize("write", [write_class_folders, write_images_and_masks, write_nnunet, write_datalist])
+def test_no_form_of_data_names_a_patient(tmp_path: Path, write: Callable[[Path], DataSettings]) -> None:
+    settings = write(tmp_path / "data")
+    listed = tmp_path / "data" / "list.json"
+    source = str(listed if listed.exists() else tmp_path / "data")
+    paths, _ = write_description(source, settings, 0, tmp_path / "look")
+    assert paths
     for folder in ("look", "cache"):
         assert leaks(tmp_path / folder) == []
