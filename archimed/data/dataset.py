@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -125,8 +124,8 @@ class Dataset:
             )
         if (self.masks is not None) != (self.task.kind == "segmentation"):
             raise DataError(
-                f"Data set {self.name!r} is of kind {self.task.kind} and {'has' if self.masks is not None else 'lacks'} "
-                "masks; a segmentation has masks, other tasks have none. Correct the task or the masks."
+                f"A segmentation has masks, other tasks have none; data set {self.name!r} is of kind {self.task.kind} "
+                f"and {'has' if self.masks is not None else 'lacks'} masks. Correct the task or the masks."
             )
         if self.masks is not None and self.masks.shapes != tuple(shape[1:] for shape in self.images.shapes):
             raise DataError(f"Every mask of data set {self.name!r} must have the size of its image. Repair the masks.")

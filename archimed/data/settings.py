@@ -43,22 +43,27 @@ class DataSettings:
     )
     missing_modality: Literal["error", "drop", "zero"] = Field(
         default="error",
-        description="what happens to a case that lacks a modality: error stops; drop leaves the case out; zero puts air "
-        "(-1000 HU in CT, 0 elsewhere) in its place",
+        description="what happens to a case that lacks a modality: error stops; drop leaves the case out; zero puts "
+        "air (-1000 HU in CT, 0 elsewhere) in its place",
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="where a table keeps what: by role (id, image, image_<modality>, label, mask, patient, split, fold, "
-        "region, lesion_area) the name of a column or a template as in images/{image}",
+        description="where a table keeps what: by role (id, image, image_<modality>, label, label_<name>, mask, "
+        "patient, split, fold, region, lesion_area) the name of a column or a template as in images/{image}; an empty "
+        "name switches a role off",
     )
     label_columns: tuple[str, ...] = Field(
         default=(), description="columns of a table that hold the labels of a multi-label task (0, 1, empty = unknown)"
     )
     image_pattern: str | None = Field(
-        default=None, description="which files of a folder are images to segment, as in images/*.png"
+        default=None,
+        description="which files of a folder are images to segment, as in images/*.png; {patient} stands for the "
+        "patient, as in Image_{patient}[LR].jpg",
     )
     mask_pattern: str | None = Field(
-        default=None, description="the mask of each image in a folder, as in masks/{name} or {stem}_mask.png"
+        default=None,
+        description="the mask of each image in a folder, as in masks/{name} or {stem}_mask.png; {folder} and "
+        "{patient} are known too",
     )
     mask_values: Literal["auto", "classes", "foreground"] = Field(
         default="auto",

@@ -87,9 +87,7 @@ def read_source(
     return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
 
 
-def _read(
-    source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None
-) -> Dataset:
+def _read(source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None) -> Dataset:
     """The data set without folds, by the form of `source`."""
     path = Path(source).expanduser()
     if source.startswith("phantom:"):
@@ -145,7 +143,7 @@ def _check_target(dataset: Dataset, problems: Problems) -> None:
                 "Add cases."
             )
         if dataset.masks is not None and not (dataset.target[:, 1:] == 1).any():
-            problems.fatal(f"A segmentation needs masks that are not all empty; those of {dataset.name} are. Check them.")
+            problems.fatal(f"Masks must not all be empty; those of {dataset.name} are. Check them.")
         return
     if len(set(dataset.target.tolist())) < 2:
         problems.fatal(

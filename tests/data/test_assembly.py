@@ -78,7 +78,7 @@ def test_images_to_segment_may_differ_in_size(tmp_path: Path) -> None:
     assert found.images.shapes == ((1, 6, 6), (1, 4, 9))
     assert found.task.image_size == (6, 9)
     assert found.task.class_names == ("background", "foreground")
-    with pytest.raises(DataError, match="data.image_size"):
+    with pytest.raises(DataError, match=r"data\.image_size"):
         found.images.take([0, 1])
 
 
