@@ -10,6 +10,7 @@ from archimed.data.dicom_header import REPLACE, RefusedError
 
 STDERR = 2
 COMPLAINTS = (b"Corrupt JPEG data", b"Premature end of JPEG", b"Inconsistent progression")
+NOISE = (b"Unsupported JPEG data precision", b"Invalid SOS parameters for sequential")  # of decoders tried in turn
 HARMLESS = b"extraneous bytes before marker 0xd9"  # all pixels were decoded before
 _redirected = threading.Lock()  # the terminal is one for all threads
 
@@ -35,6 +36,6 @@ def complaints_refused() -> Iterator[None]:
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
     complaints = [line for line in lines if line.startswith(COMPLAINTS)]
-    os.write(STDERR, b"".join(line for line in lines if line not in complaints))
+    os.write(STDERR, b"".join(line for line in lines if not line.startswith((*COMPLAINTS, *NOISE))))
     if any(HARMLESS not in line for line in complaints):
         raise RefusedError("Pixel data must be whole", "has damaged JPEG data", REPLACE)

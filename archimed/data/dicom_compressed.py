@@ -90,3 +90,16 @@ def frame_by_frame(header: "Dataset", shape: Shape, bits: int, *, deflated: bool
         else:
             found.append(np.frombuffer(data[:length], f"<{'i' if signed else 'u'}{bits // 8}"))
     return np.concatenate(found)
+
+
+def deep_jpeg(header: "Dataset", shape: Shape) -> Shaped[np.ndarray, " value"]:
+    """Grey JPEG of 12 bits, which GDCM decodes from the file though pydicom does not ask it to."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(header.filename))
+    found = reader.Read() and reader.GetImage()
+    kind = found and found.GetPixelFormat()
+    if not found or shape[3] != 1 or (kind.GetBitsAllocated(), kind.GetPixelRepresentation()) != (16, 0):
+        raise ValueError("no grey 12-bit JPEG")
+    return np.frombuffer(found.GetBuffer().encode("utf-8", "surrogateescape"), "<u2")

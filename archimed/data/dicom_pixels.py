@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 
 from archimed.data.decoder_complaints import complaints_refused
 from archimed.data.decoding import MAX_PIXELS
-from archimed.data.dicom_compressed import WHOLE_PIXELS, check_codestreams, frame_by_frame
+from archimed.data.dicom_compressed import WHOLE_PIXELS, check_codestreams, deep_jpeg, frame_by_frame
 from archimed.data.dicom_header import (
     REPLACE,
     RefusedError,
@@ -81,7 +81,7 @@ def _shape(header: "Dataset") -> tuple[int, int, int, int]:
 
 def _decode(header: "Dataset", keyword: str) -> np.ndarray:
     from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGTransferSyntaxes, RLELossless
+    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGTransferSyntaxes, RLELossless
 
     syntax = _transfer_syntax(header)
     _check_bits(header, keyword)
@@ -94,6 +94,8 @@ def _decode(header: "Dataset", keyword: str) -> np.ndarray:
     plugin = "pylibjpeg" if syntax in JPEG2000TransferSyntaxes else ""
     try:
         with complaints_refused() if syntax in JPEGTransferSyntaxes else nullcontext():
+            if syntax == JPEGExtended12Bit and whole(header, "BitsStored") > 8:
+                return deep_jpeg(header, _shape(header))
             pixels, _ = get_decoder(syntax).as_array(header, decoding_plugin=plugin)
     except RefusedError:
         raise

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom.data import get_testdata_file
 
 from archimed.data.dicom import is_dicom, read_dicom
 from archimed.data.dicom_masks import read_dicom_mask
@@ -93,6 +94,16 @@ def test_odd_files_load_as_simpleitk_reads_them_or_are_refused_in_one_line(
         if not name.startswith("parametric_map"):  # which SimpleITK does not read
             oracle = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).reshape(*expected[0][1:], -1)
             np.testing.assert_allclose(volume.pixels, np.moveaxis(oracle, -1, 0), rtol=1e-6, atol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_lossy_jpeg_of_12_bits_is_near_the_lossless_one(real_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lossy = get_testdata_file("JPEG-lossy.dcm", download=False)
+    assert isinstance(lossy, str)
+    found = read_dicom(Path(lossy), "here").pixels[0].astype(float)
+    expected = read_dicom(real_data / "dicom" / "pydicom_data" / "JPEG-LL.dcm", "here").pixels[0]
+    means = [pixels.reshape(128, 8, 32, 8).mean((1, 3)) for pixels in (found, expected)]  # of the coded blocks
+    assert np.abs(means[0] - means[1]).max() < 2.5  # counts; the table quantises a block's mean to 19 / 8
     assert capfd.readouterr() == ("", "")
 
 
