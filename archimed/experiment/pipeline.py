@@ -72,7 +72,7 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         experiment = replace(experiment, machine=replace(recorded, workers=experiment.machine.workers))
     observer.stage("read data")
     dataset = read_data(experiment, experiment.method.training.image_size)
-    check_kind(experiment.method.name, dataset)
+    check_kind(dataset)
     counts = dataset.folds[0]
     observer.say(
         f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "

@@ -12,12 +12,13 @@ from archimed.methods.baselines import baseline_names
 from archimed.seeding import numpy_generator, torch_seed
 
 
-def check_kind(method: str, dataset: Dataset) -> None:
+def check_kind(dataset: Dataset) -> None:
     """Raise SettingsError if the data ask for masks, which no method gives."""
     if dataset.task.kind == "segmentation":
         raise SettingsError(
-            f"{method} classifies whole images, as do {', '.join(METHODS)} and their baselines; {dataset.name} has "
-            f"masks of {', '.join(dataset.task.class_names)} to segment. Give each image a label instead of a mask."
+            f"Masks need a method that segments; {', '.join(METHODS)} and their baselines classify whole images, and "
+            f"{dataset.name} has masks of {', '.join(dataset.task.class_names)}. Give each image a label instead of "
+            "a mask."
         )
 
 

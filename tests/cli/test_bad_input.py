@@ -254,6 +254,15 @@ def test_damaged_npz_files_are_named(tmp_path: Path) -> None:
 SPLITS = {"train": 16, "val": 8, "test": 8}
 
 
+@pytest.mark.parametrize("method", ["mstf-nas", "random-search"])
+def test_masks(tmp_path: Path, method: str) -> None:
+    said = command("run", method, "--data", "phantom:vessels?cases=20&size=32", "--out", str(tmp_path / "run"))
+    check_refused(
+        said, "mstf-nas, random-search and their baselines classify", "vessels has masks of background, vessel"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_refused(run_on(tmp_path / "empty", tmp_path / "run"), str(tmp_path / "empty"))

@@ -128,7 +128,7 @@ def test_masks_are_refused_before_anything_is_computed(
     with pytest.raises(SettingsError) as error:
         tiny_run(PHANTOM, tmp_path / "run", method)
     assert str(error.value) == (
-        f"{method} classifies whole images, as do mstf-nas, random-search and their baselines; retina has masks of "
-        "background, vessel to segment. Give each image a label instead of a mask."
+        "Masks need a method that segments; mstf-nas, random-search and their baselines classify whole images, and "
+        "retina has masks of background, vessel. Give each image a label instead of a mask."
     )
     assert not (tmp_path / "run").exists()
