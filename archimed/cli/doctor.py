@@ -22,6 +22,7 @@ def doctor() -> None:
         "torchvision": check_torchvision,
         "memory": check_memory,
         "disk": check_disk,
+        "cache": check_cache,
         "speed": check_speed,
         "network": check_network,
     }
@@ -94,6 +95,13 @@ def check_disk() -> str:
     if free < LEAST_DISK_GIB:
         raise ArchimedError(f"At least {LEAST_DISK_GIB:g} GiB should be free here; {free:.1f} are. Make room.")
     return f"{free:.0f} GiB free here"
+
+
+def check_cache() -> str:
+    """What prepared images take on the disk."""
+    from archimed.data.cache_folder import prepared_folder, size_of
+
+    return f"{size_of(prepared_folder()) / 2**30:.1f} GiB of prepared images (archimed data cache --clear frees them)"
 
 
 def check_speed() -> str:

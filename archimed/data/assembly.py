@@ -16,7 +16,7 @@ from archimed.data.dataset import Case, Dataset
 from archimed.data.listing import Entry, Listing
 from archimed.data.natural import natural
 from archimed.data.preparation import PreparedCase, prepare
-from archimed.data.privacy import patient_hash, user_key
+from archimed.data.privacy import hidden
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.data.store import Facts, Prepared, Sink
@@ -29,9 +29,7 @@ MOST_CLASSES = 32  # of masks whose classes nothing names: more values are rathe
 Progress = Callable[[int, int], None]  # cases read so far, of how many
 
 
-def assemble(
-    listing: Listing, settings: DataSettings, problems: Problems, progress: Progress | None = None
-) -> Dataset:
+def assemble(listing: Listing, settings: DataSettings, problems: Problems, progress: Progress | None = None) -> Dataset:
     """Read the images of a listing; flaws of cases go to `problems`; DataError if none of them can be used."""
     found = prepared(listing, settings, problems, lambda sink: _read(listing, settings, problems, sink, progress))
     facts, images = found.facts, found.images
@@ -65,9 +63,7 @@ def _cases(entries: Sequence[Entry], facts: Facts, patients_known: bool) -> Iter
         yield replace(entry.case, patient=patient) if from_files and patient else entry.case
 
 
-def _read(
-    listing: Listing, settings: DataSettings, problems: Problems, sink: Sink, progress: Progress | None
-) -> Facts:
+def _read(listing: Listing, settings: DataSettings, problems: Problems, sink: Sink, progress: Progress | None) -> Facts:
     """Prepare every case and keep those that agree with the first."""
     first: tuple[PreparedCase, str] | None = None
     facts = Facts()
@@ -90,7 +86,7 @@ def _read(
         sink.put(found.image, found.mask)
         facts.rows.append(row)
         facts.spacing.append(found.spacing and tuple(map(float, found.spacing)))
-        facts.patients.append(found.patient and patient_hash(found.patient, user_key()))
+        facts.patients.append(found.patient and hidden(found.patient))
         values = [] if found.mask is None else torch.bincount(found.mask.reshape(-1)).nonzero().flatten().tolist()
         facts.mask_values.append(values)
     if first is None or not facts.rows:
@@ -186,14 +182,14 @@ def _segmentation(
         occurs[case, present] = True
     values = torch.nonzero(occurs.any(0)).flatten().tolist()
     if settings.mask_values == "foreground":
-        names = ("background", listing.mask_names[1] if len(listing.mask_names) == 2 else "foreground")
-        return "segmentation", names, occurs[:, :2].float(), masks
+        foreground = listing.mask_names[1] if len(listing.mask_names) == 2 else "foreground"
+        return "segmentation", ("background", foreground), occurs[:, :2].float(), masks
     if listing.mask_names:
         unknown = [value for value in values if value >= len(listing.mask_names)]
         if unknown:
             problems.fatal(
-                f"Masks hold only the classes that are named, 0 to {len(listing.mask_names) - 1}; some hold {unknown[0]}. "
-                "Name the class or repair the masks."
+                f"Masks hold only the classes that are named, 0 to {len(listing.mask_names) - 1}; "
+                f"some hold {unknown[0]}. Name the class or repair the masks."
             )
         return "segmentation", listing.mask_names, occurs[:, : len(listing.mask_names)].float(), masks
     if settings.mask_values == "auto" and len(values) > MOST_CLASSES:
@@ -205,6 +201,7 @@ def _segmentation(
     if values != list(range(len(values))):
         number = {value: index for index, value in enumerate(values)}
         masks = masks.recoded(bytes(number.get(value, 0) for value in range(256)))
-    names: tuple[str, ...] = ("background", *(f"value {value}" for value in values[1:])) if len(values) > 2 else ("background", "foreground")
-    return "segmentation", names[: max(2, len(values))], occurs[:, [*values, 1][: max(2, len(values))]].float(), masks
-
+    if len(values) <= 2:
+        return "segmentation", ("background", "foreground"), occurs[:, [0, values[-1] or 1]].float(), masks
+    names = ("background", *(f"value {value}" for value in values[1:]))
+    return "segmentation", names, occurs[:, values].float(), masks

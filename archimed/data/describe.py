@@ -12,7 +12,7 @@ import torch
 from archimed.data.arrays import Arrays, Shape
 from archimed.data.dataset import SPLIT_NAMES, Dataset, Fold, SplitName
 from archimed.data.duplicates import crossing_fold, find_duplicates, split_numbers
-from archimed.data.privacy import patient_hash, user_key
+from archimed.data.privacy import hash_of, user_key
 from archimed.data.survey import Progress, Survey, survey
 from archimed.data.volume import ChannelKind
 
@@ -79,7 +79,7 @@ def look(dataset: Dataset, *, with_signatures: bool = False, progress: Progress 
 
 def _hashes(patients: Iterable[str]) -> list[str]:
     key = user_key()
-    return sorted(patient_hash(patient, key) for patient in patients)
+    return sorted(hash_of(patient, key) for patient in patients)
 
 
 def sizes_of(shapes: Sequence[Shape]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -11,12 +12,24 @@ from archimed.data.folders import config_folder
 from archimed.errors import DataError
 
 KEY_BYTES = 32
+HIDDEN = "hidden:"
 HASH_DIGITS = 16  # hexadecimal: 64 bits, so that two of a million patients rarely meet
 
 
 def patient_hash(patient: str, key: bytes) -> str:
     """HMAC-SHA256 of a patient's name or number under the user's key, shortened."""
     return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def hidden(patient: str) -> str:
+    """A patient as what may be kept on the user's disk in place of the name."""
+    return f"{HIDDEN}{patient_hash(patient, user_key())}"
+
+
+def hash_of(patient: str, key: bytes) -> str:
+    """The keyed hash of a patient by name, or of one who is hidden."""
+    found = re.fullmatch(rf"{HIDDEN}([0-9a-f]{{{HASH_DIGITS}}})", patient)
+    return found[1] if found else patient_hash(patient, key)
 
 
 def user_key() -> bytes:

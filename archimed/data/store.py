@@ -29,7 +29,7 @@ class Facts:
         channel_kinds: what the values of each channel are.
         rows: places of the cases in the listing.
         spacing: millimetres along each axis; None where unknown.
-        patients: who it is by the image files, as a keyed hash (see `privacy`); None where they do not say.
+        patients: who it is by the image files, hidden (see `privacy`); None where they do not say.
         mask_values: the values that occur in the mask; none without masks.
         remarks: what was changed on reading, and in how many images.
     """

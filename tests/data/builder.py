@@ -12,7 +12,7 @@ from archimed.data.arrays import Arrays
 from archimed.data.cache import prepared
 from archimed.data.dataset import Case
 from archimed.data.listing import Entry, Listing
-from archimed.data.privacy import patient_hash, user_key
+from archimed.data.privacy import hidden
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
 from archimed.data.store import Facts, Prepared, Sink
@@ -61,7 +61,7 @@ class Reader:
             sink.put(image, mask)
             facts.rows.append(row)
             facts.spacing.append((0.1, 2.0) if row % 2 else None)
-            facts.patients.append(patient_hash(entry.case.patient, user_key()))
+            facts.patients.append(hidden(entry.case.patient))
             facts.mask_values.append([] if mask is None else sorted(set(mask.flatten().tolist())))
         return facts
 

@@ -12,6 +12,7 @@ from PIL import Image
 from archimed.data import assembly
 from archimed.data.dataset import Dataset
 from archimed.data.describe import describe
+from archimed.data.privacy import hash_of, hidden, patient_hash, user_key
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import DataError
@@ -93,7 +94,8 @@ def test_patients_of_dicom_files(dicom: Path, folder: Path, monkeypatch: pytest.
     assert len(set(patients)) == 8
     assert not any(secret in patient for patient in patients for secret in SECRETS)
     assert patients[0] == patients[1] != patients[2]
-    assert describe(dataset)["patients"] == 8
+    expected = sorted(patient_hash(f"HN-0{number}", user_key()) for number in range(8))
+    assert describe(dataset)["patient_hashes"] == expected  # those of a table that names the same patients
     for path in folder.rglob("*"):
         assert not any(secret in path.name for secret in SECRETS)
         assert path.is_dir() or not any(secret.encode() in path.read_bytes() for secret in SECRETS)
@@ -121,3 +123,9 @@ def test_labels_may_change_without_reading_images_again(
     second = load_dataset(write_table(table_rows), DataSettings(), 0)
     assert second.target.tolist() == [1 - label for label in first.target.tolist()]
     assert torch.equal(second.images.all(), first.images.all())
+
+
+@pytest.mark.parametrize("name", ["hidden:Doe", "hidden:0123456789abcde", "hidden:0123456789abcdefg", "HN-01"])
+def test_a_name_that_looks_hidden_is_hashed(name: str) -> None:
+    assert hash_of(name, user_key()) == patient_hash(name, user_key())
+    assert hash_of(hidden(name), user_key()) == patient_hash(name, user_key())
