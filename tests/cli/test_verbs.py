@@ -151,7 +151,7 @@ def test_doctor_finds_this_installation_well() -> None:
     said = command("doctor")
     parts = [line.split()[:2] for line in said.stdout.splitlines()]
     assert [name for _, name in parts] == [
-        *("python", "torch", "monai", "torchvision", "memory", "disk", "speed", "network")
+        *("python", "torch", "monai", "torchvision", "memory", "disk", "cache", "speed", "network")
     ]
     assert said.code == (0 if all(state == "ok" for state, _ in parts) else 2)
     assert {name: state for state, name in parts}["network"] == "ok"

@@ -1,5 +1,7 @@
 """What training and prediction read is the same from a tensor, from a file, normalised at once or batch by batch."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +93,42 @@ def test_large_images_are_predicted_few_at_a_time(tmp_path: Path) -> None:
         assert predict_logits(network, held, counted, Machine(1), 256).flatten().tolist() == [0, 1, 2, 3, 4]
         assert seen == [2, 2, 1]
     assert images[0].numel() * 2 == VALUES_AT_ONCE
+
+
+BOUNDED = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from archimed.training import steps
+from archimed.training.machine import Machine
+from archimed.training.prediction import predict
+from archimed.training.recipe import Recipe
+from tests.training.test_steps import Arrays, Examples, FlatFile, normalise
+
+torch.set_num_threads(1)
+steps.NORMALISED_BYTES_LIMIT = 60 * 2**20
+volumes = Arrays.end_to_end(FlatFile(Path(sys.argv[1]), torch.float32), [(1, 64, 64, 64)] * 320)
+network = nn.Sequential(nn.Conv3d(1, 2, 4, stride=4), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+machine = Machine(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+parts = [Examples(volumes.select(rows), torch.arange(len(rows)) % 2) for rows in (range(280), range(280, 320))]
+held = [steps.NormalisedImages(part, normalise, machine) for part in parts]
+optimizer, order = steps.adam(network, Recipe()), torch.randperm(280)
+steps.training_pass(network, optimizer, images=held[0], order=order, batch_size=8, weights=None, machine=machine)
+predict(network, held[1].images, held[1].normalise, "binary", machine)
+predict(network, volumes, normalise, "binary", machine)
+print(type(held[1].images).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_training_from_a_file_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "volumes.bin"
+    with path.open("wb") as file:
+        file.truncate(320 * 2**20)  # zeros that take no room
+    command, root = [sys.executable, "-c", BOUNDED, str(path)], Path(__file__).parents[2]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=root, check=True)
+    held, growth = said.stdout.split()
+    assert held == "Tensor"  # 40 MiB of validation images normalised once
+    assert int(growth) < 160  # MiB, of 320
