@@ -167,7 +167,12 @@ def test_memory_is_bounded_and_parts_change_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(intensities, "VALUES_AT_ONCE", 2 * images[0].numel())
     taken: list[int] = []
     take = Arrays.take
-    monkeypatch.setattr(Arrays, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
+
+    def watched(self: Arrays, rows: range) -> torch.Tensor:
+        taken.append(len(rows))
+        return take(self, rows)
+
+    monkeypatch.setattr(Arrays, "take", watched)
     parts = fit(dataset_of(images, ("ct",))), fitted(images)
     assert parts[0] == whole[0]
     assert parts[1].mean + parts[1].std == pytest.approx(whole[1].mean + whole[1].std, rel=1e-12)
@@ -292,7 +297,8 @@ def test_windows_rise_and_are_finite(name: str, window: tuple[float, float]) -> 
 def test_ct_window_of_real_volumes_equals_numpys(real_data: Path) -> None:
     import nibabel
 
-    volumes = [nibabel.load(path).get_fdata() for path in sorted((real_data / "petct/sts").rglob("CT_image.nii.gz"))[:3]]  # type: ignore[attr-defined]
+    files = sorted((real_data / "petct/sts").rglob("CT_image.nii.gz"))[:3]
+    volumes = [nibabel.load(file).get_fdata() for file in files]  # type: ignore[attr-defined]
     if not volumes:
         pytest.skip("no CT in petct/sts")
     images = [torch.from_numpy(volume[None].round().astype(np.int16)) for volume in volumes]

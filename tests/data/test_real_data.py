@@ -36,7 +36,7 @@ def test_published_counts(real_data: Path, name: str, size: tuple[int, ...], exp
 
 def test_patches_of_two_modalities_keep_their_patients(real_data: Path) -> None:
     dataset = load_dataset(str(real_data / "cls3d" / "sts_patch24_petct.npz"), DataSettings(), 0)
-    assert dataset.images.shape == (312, 2, 24, 24, 24)
+    assert dataset.images.all().shape == (312, 2, 24, 24, 24)
     (fold,) = dataset.folds
     patients = [{dataset.cases[row].patient for row in dataset.rows(fold.split(name))} for name in SPLIT_NAMES]
     assert [len(group) for group in patients] == [16, 4, 6]
@@ -70,6 +70,6 @@ def test_chest_x_rays_as_a_multi_label_table(real_data: Path, write_table: Calla
     assert dataset.task.kind == "multi-label"
     assert dataset.task.class_names == tuple(labels)
     assert dataset.task.num_outputs == 14
-    assert dataset.images.shape == (702, 1, 64, 64)
+    assert dataset.images.all().shape == (702, 1, 64, 64)
     expected = torch.tensor([[float(row[name]) for name in labels] for row in used])
     assert torch.equal(dataset.target, expected.to(dataset.target.dtype))
