@@ -28,7 +28,7 @@ class _Convolution2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """The convolution."""
-        return convolve(images, self.weight, geometry(self)) if self.quick else super().forward(images)
+        return convolve(images, self.weight, convolution_geometry(self)) if self.quick else super().forward(images)
 
 
 class _Convolution3d(nn.Conv3d):
@@ -41,18 +41,13 @@ class _Convolution3d(nn.Conv3d):
 
     def forward(self, images: Tensor) -> Tensor:
         """The convolution."""
-        return convolve(images, self.weight, geometry(self)) if self.quick else super().forward(images)
+        return convolve(images, self.weight, convolution_geometry(self)) if self.quick else super().forward(images)
 
 
-def geometry(layer: nn.Conv2d | nn.Conv3d) -> Geometry:
+def convolution_geometry(layer: nn.Conv2d | nn.Conv3d) -> Geometry:
     """Stride, padding, dilation and groups of a convolution."""
     padding: tuple[int, ...] = layer.padding  # type: ignore[assignment]  # never one of PyTorch's words for it
     return Geometry(layer.stride, padding, layer.dilation, layer.groups)
-
-
-def is_plain_convolution(layer: nn.Module) -> bool:
-    """Whether this is a convolution that `convolution` made."""
-    return isinstance(layer, _Convolution2d | _Convolution3d)
 
 
 def use_quick_forms(network: nn.Module) -> None:

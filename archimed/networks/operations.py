@@ -70,10 +70,12 @@ class FactorisedReduction(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *half"]:
         """Features at half the size."""
-        active = self.relu(features)
-        halves = [self.straight(active), self.shifted(pad(active, self.shift))]
-        normalised: Tensor = self.norm(torch.cat(halves, dim=1))
+        normalised: Tensor = self.norm(self.halved(self.relu(features)))
         return normalised
+
+    def halved(self, active: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *half"]:
+        """What is normalised, from features that have passed the ReLU."""
+        return torch.cat([self.straight(active), self.shifted(pad(active, self.shift))], dim=1)
 
 
 def _separable(kernel: int, channels: int, spatial_dims: int, stride: int = 1) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import conv2d, conv3d, linear, pad
 
 from archimed.networks import depthwise
 
@@ -35,7 +35,8 @@ class Geometry:
 def convolve(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The convolution of `images` [batch, channel, *space] with `weight`; differentiable, as often as is wanted."""
     if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return _library(images, weight, geometry)
+        library = conv2d if images.ndim == 4 else conv3d
+        return library(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
     if _reads_one_phase(weight, geometry):
         images, geometry = _one_phase(images, geometry)
     if set(weight.shape[2:]) == {1} and geometry.groups == 1 and not any(geometry.padding):
@@ -221,7 +222,7 @@ def _from_corners(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Ge
 
 def _planes(volumes: Tensor) -> Tensor:
     """[batch, channel, depth, *plane] to [batch x depth, channel, *plane]; no copy of one volume, channels last."""
-    return volumes.transpose(1, 2).flatten(0, 1)
+    return volumes.movedim(1, -1).flatten(0, 1).movedim(-1, 1)
 
 
 def _taps(images: Tensor, weight: Tensor, geometry: Geometry, depth: int) -> list[Tensor]:

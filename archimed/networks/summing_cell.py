@@ -1,6 +1,6 @@
 """Cells whose nodes sum operations on two earlier outputs, as in DARTS and NSGA-Net, and networks of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -25,18 +25,58 @@ class CellPlan:
     outputs: tuple[int, ...]
 
 
-class _Sum(nn.Module):
+@dataclass(frozen=True)
+class CellShape:
+    """Where a cell stands: the channels of its inputs, its own width, whether it halves the size.
+
+    `bridges` tells that its first input is twice the size of the second.
+    """
+
+    in_channels: tuple[int, ...]
+    width: int
+    reduces: bool
+    bridges: bool
+
+
+def stacked_cells(num_cells: int, width: int, outputs: tuple[int, int]) -> list[CellShape]:
+    """Cells in a row, each reading the two outputs before it; those at one and two thirds of the depth reduce.
+
+    Args:
+        num_cells: cells of the network.
+        width: channels of the stem and of a node in the first cells; a reduction doubles it.
+        outputs: nodes that leave a normal and a reduction cell.
+    """
+    shapes: list[CellShape] = []
+    in_channels = (width, width)
+    bridges = False
+    for position in range(num_cells):
+        reduces = position in (num_cells // 3, 2 * num_cells // 3)
+        width = 2 * width if reduces else width
+        shapes.append(CellShape(in_channels, width, reduces, bridges))
+        in_channels = (in_channels[1], outputs[reduces] * width)
+        bridges = reduces
+    return shapes
+
+
+class NodeSum(nn.Module):
     """One node: the sum of its operations, each on the state it reads."""
 
-    def __init__(self, edges: Sequence[Edge], width: int, spatial_dims: int, reduces: bool) -> None:
+    def __init__(self, edges: Sequence[Edge], width: int, spatial_dims: int, reduces: bool, inputs: int = 2) -> None:
+        """`reduces` gives stride 2 to edges from the first `inputs` states."""
         super().__init__()
         self.sources = tuple(source for _, source in edges)
+        self.names = tuple(operation.name for operation, _ in edges)
         self.operations = nn.ModuleList(
-            operation.build(width, spatial_dims, stride=2 if reduces and source < 2 else 1)
+            operation.build(width, spatial_dims, stride=2 if reduces and source < inputs else 1)
             for operation, source in edges
         )
 
+    def edges(self) -> Iterator[tuple[str, int, nn.Module]]:
+        """Name, source and module of each operation."""
+        return zip(self.names, self.sources, self.operations, strict=True)
+
     def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """The sum."""
         terms = [operation(states[source]) for operation, source in zip(self.operations, self.sources, strict=True)]
         total: Tensor = reduce(add, terms)
         return total
@@ -64,7 +104,7 @@ class SummingCell(nn.Module):
         bring = FactorisedReduction if bridges else relu_conv_norm
         self.bring_before = bring(in_channels[0], width, spatial_dims)
         self.bring_last = relu_conv_norm(in_channels[1], width, spatial_dims)
-        self.nodes = nn.ModuleList(_Sum(node, width, spatial_dims, reduces) for node in plan.nodes)
+        self.nodes = nn.ModuleList(NodeSum(node, width, spatial_dims, reduces) for node in plan.nodes)
 
     def forward(
         self, before: Float[Tensor, "batch channel *space"], last: Float[Tensor, "batch channel2 *space2"]
@@ -93,27 +133,20 @@ class SummingCellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = stem(channels, width, spatial_dims, stem_stride)
-        in_channels = (width, width)
-        cells: list[nn.Module] = []
-        bridges = False
-        for position in range(num_cells):
-            reduces = position in (num_cells // 3, 2 * num_cells // 3)
-            width = 2 * width if reduces else width
-            plan = reduction if reduces else normal
-            cells.append(
-                SummingCell(
-                    plan,
-                    in_channels=in_channels,
-                    width=width,
-                    spatial_dims=spatial_dims,
-                    reduces=reduces,
-                    bridges=bridges,
-                )
+        shapes = stacked_cells(num_cells, width, (len(normal.outputs), len(reduction.outputs)))
+        cells = [
+            SummingCell(
+                plan,
+                in_channels=(shape.in_channels[0], shape.in_channels[1]),
+                width=shape.width,
+                spatial_dims=spatial_dims,
+                reduces=shape.reduces,
+                bridges=shape.bridges,
             )
-            in_channels = (in_channels[1], len(plan.outputs) * width)
-            bridges = reduces
+            for shape, plan in ((shape, reduction if shape.reduces else normal) for shape in shapes)
+        ]
         self.cells = nn.ModuleList(cells)
-        self.head = PooledLinear(in_channels[1], num_outputs)
+        self.head = PooledLinear(len(cells[-1].outputs) * shapes[-1].width, num_outputs)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""

@@ -35,6 +35,7 @@ class _Spaces(Mapping[str, type]):
 SPACES: Final[Mapping[str, type]] = _Spaces(
     multiscale_cell="multiscale_cell:MultiscaleCellSpace",
     darts_cell="darts_cell:DartsCellSpace",
+    fusion_cell="fusion_cell:FusionCellSpace",
     nsganet_cell="nsganet_cell:NsganetCellSpace",
     resnet="fixed:ResNet",
 )

@@ -1,14 +1,12 @@
-"""The cell space of DARTS (Liu et al., 2019) as a discrete space, for Table X of MSTF-NAS."""
-
-from collections.abc import Iterator
-from itertools import combinations
+"""The cell space of DARTS (Liu et al., 2019): discrete for Table X of MSTF-NAS, relaxed for differentiable search."""
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.genotype import Choice, Genotype, check_genotype
-from archimed.networks.layers import check_spatial_dims
+from archimed.networks.layers import Normalisation, check_spatial_dims, with_normalisation
+from archimed.networks.mixed_cell import CELLS, MixedCellNetwork, refuse_shared_channels
 from archimed.networks.operations import (
     AVERAGE_POOL_3,
     DILATED_CONV_3,
@@ -18,12 +16,11 @@ from archimed.networks.operations import (
     SEPARABLE_CONV_3,
     SEPARABLE_CONV_5,
     ZERO,
-    Operation,
 )
 from archimed.networks.stem import StemStride
-from archimed.networks.summing_cell import CellPlan, SummingCellNetwork
-from archimed.spaces.cell_graph import SumNode, normal_form
-from archimed.spaces.protocol import refuse_masks
+from archimed.networks.summing_cell import SummingCellNetwork
+from archimed.spaces.edge_pairs import EdgePairs
+from archimed.spaces.protocol import Mixture, refuse_masks
 from archimed.task import ImagingTask
 
 OPERATIONS = (
@@ -35,7 +32,6 @@ OPERATIONS = (
     DILATED_CONV_3,
     DILATED_CONV_5,
 )
-CELLS = ("normal", "reduction")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -53,25 +49,23 @@ class DartsCellSpace:
     )
     stem_stride: StemStride = Field(default=4, description="pixels per step of the stem, as in the multi-scale space")
     with_zero: bool = Field(default=False, description="offer the zero operation too, as the mixture of DARTS does")
+    normalisation: Normalisation = Field(
+        default="batch", description="batch, or instance where batches may hold a single image"
+    )
 
     @property
-    def operations(self) -> tuple[Operation, ...]:
-        """What an edge may do."""
-        return (ZERO, *OPERATIONS) if self.with_zero else OPERATIONS
+    def _pairs(self) -> EdgePairs:
+        return EdgePairs(self.num_nodes, OPERATIONS, dict.fromkeys(CELLS, 2), self.with_zero)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
         """Per cell and node: the two states it reads, then the operation on each."""
-        return tuple(choice for cell in CELLS for choice in self._cell_choices(cell))
+        return self._pairs.choices
 
-    def _cell_choices(self, cell: str) -> Iterator[Choice]:
-        states = ("input1", "input2", *(f"node{k}" for k in range(1, self.num_nodes)))
-        names = tuple(operation.name for operation in self.operations)
-        for node in range(1, self.num_nodes + 1):
-            pairs = tuple(f"{states[a]}+{states[b]}" for a, b in _pairs(node))
-            yield Choice(f"{cell}.node{node}.inputs", pairs)
-            yield Choice(f"{cell}.node{node}.operation1", names)
-            yield Choice(f"{cell}.node{node}.operation2", names)
+    @property
+    def mixed_choices(self) -> tuple[Choice, ...]:
+        """Per cell and edge: all operations, zero first."""
+        return self._pairs.mixed_choices
 
     def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
         """The network of a genotype.
@@ -81,10 +75,9 @@ class DartsCellSpace:
             SettingsError: the task asks for masks.
         """
         check_genotype(genotype, self.choices)
-        refuse_masks(task, "DARTS-cell")
-        check_spatial_dims(task.spatial_dims)
-        normal, reduction = (self._plan(nodes) for nodes in self._cells(genotype))
-        return SummingCellNetwork(
+        _check_task(task)
+        normal, reduction = self._pairs.plans(genotype)
+        network = SummingCellNetwork(
             normal,
             reduction,
             num_cells=self.num_cells,
@@ -94,40 +87,47 @@ class DartsCellSpace:
             num_outputs=task.num_outputs,
             spatial_dims=task.spatial_dims,
         )
+        if self.normalisation == "batch":
+            return network
+        network.head.positive = True
+        return with_normalisation(network, self.normalisation, affine=True)
 
     def canonical(self, genotype: Genotype) -> Genotype:
         """The representative of all genotypes whose cells are the same graph up to the numbering of nodes."""
+        return self._pairs.canonical(genotype)
+
+    def supernet(self, task: ImagingTask, *, recompute: bool = False, channel_share: int = 1) -> MixedCellNetwork:
+        """All networks of the space in one (see `RelaxableSpace.supernet`)."""
+        _check_task(task)
+        return MixedCellNetwork(
+            (ZERO, *OPERATIONS),
+            num_cells=self.num_cells,
+            num_nodes=self.num_nodes,
+            width=self.width,
+            stem_stride=self.stem_stride,
+            channels=task.channels,
+            num_outputs=task.num_outputs,
+            spatial_dims=task.spatial_dims,
+            normalisation=self.normalisation,
+            recompute=recompute,
+            channel_share=channel_share,
+        )
+
+    def derive(self, mixture: Mixture) -> Genotype:
+        """Per node the two edges whose strongest operation but zero weighs most, each with that operation (DARTS)."""
+        return self._pairs.derive(mixture)
+
+    def one_hot(self, genotype: Genotype) -> Mixture:
+        """All weight on the genotype's operations, and on zero where it has no edge."""
+        return self._pairs.one_hot(genotype)
+
+    def inherit(self, supernet: nn.Module, genotype: Genotype, network: nn.Module) -> None:
+        """Copy the supernet's weights along a path (see `RelaxableSpace.inherit`)."""
         check_genotype(genotype, self.choices)
-        cells = [normal_form(nodes) for nodes in self._cells(genotype)]
-        return tuple(gene for cell in cells for gene in self._encode(cell))
-
-    def _plan(self, nodes: tuple[SumNode, ...]) -> CellPlan:
-        """What to build: a node without edges gives zeros in the form of the cell's first input."""
-        named = {operation.name: operation for operation in self.operations}
-        edges = tuple(tuple((named[name], source) for name, source in node) or ((ZERO, 0),) for node in nodes)
-        return CellPlan(edges, outputs=tuple(range(2, len(nodes) + 2)))
-
-    def _cells(self, genotype: Genotype) -> Iterator[tuple[SumNode, ...]]:
-        """The edges of each cell's nodes, without zeros."""
-        genes = iter(genotype)
-        for _ in CELLS:
-            nodes: list[SumNode] = []
-            for node in range(1, self.num_nodes + 1):
-                sources = _pairs(node)[next(genes)]
-                edges = ((self.operations[next(genes)].name, source) for source in sources)
-                nodes.append(tuple(edge for edge in edges if edge[0] != ZERO.name))
-            yield tuple(nodes)
-
-    def _encode(self, nodes: tuple[SumNode, ...]) -> Iterator[int]:
-        """The genes of a cell; edges that are missing become zeros on the first states that are free."""
-        names = [operation.name for operation in self.operations]
-        for node, edges in enumerate(nodes, start=1):
-            on = {source: name for name, source in edges}
-            pair = next(pair for pair in _pairs(node) if on.keys() <= set(pair))
-            yield _pairs(node).index(pair)
-            yield from (names.index(on.get(source, ZERO.name)) for source in pair)
+        refuse_shared_channels(supernet)
+        supernet.give_weights(network)  # type: ignore[operator]
 
 
-def _pairs(node: int) -> tuple[tuple[int, int], ...]:
-    """The pairs of states that the given node (from 1) may read."""
-    return tuple(combinations(range(node + 1), 2))
+def _check_task(task: ImagingTask) -> None:
+    refuse_masks(task, "DARTS-cell")
+    check_spatial_dims(task.spatial_dims)

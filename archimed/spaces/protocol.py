@@ -1,6 +1,6 @@
 """What a search space is: choices, and a network for every way of making them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from archimed.errors import SettingsError
@@ -8,7 +8,9 @@ from archimed.genotype import Choice, Genotype
 from archimed.task import ImagingTask
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+Mixture = Mapping[str, "Tensor"]  # name of a mixed choice -> weight of each of its options [option]
 
 
 @runtime_checkable
@@ -32,6 +34,51 @@ class SearchSpace(Protocol):
         Raises:
             GenotypeError: the genotype does not belong to this space.
             SettingsError: the space has no network for this task.
+        """
+        ...
+
+
+@runtime_checkable
+class RelaxableSpace(SearchSpace, Protocol):
+    """What gradients and weight sharing need: one network that holds all others, its architecture weights an input."""
+
+    @property
+    def mixed_choices(self) -> tuple[Choice, ...]:
+        """What the supernet mixes; the option `zero`, where there is one, adds nothing and is never computed."""
+        ...
+
+    def supernet(self, task: ImagingTask, *, recompute: bool = False, channel_share: int = 1) -> "nn.Module":
+        """A network `forward(images, mixture) -> logits`, differentiable in the mixture.
+
+        Weights are drawn from PyTorch's global generator. Options of weight zero are not computed. Normalisation has
+        no learnt scale and shift.
+
+        Args:
+            task: as in `build`.
+            recompute: compute each cell again in the backward pass instead of keeping what is in it.
+            channel_share: k > 1 mixes 1/k of the channels and carries the rest over; such a supernet has no weights
+                to inherit.
+
+        Raises:
+            SettingsError: the space has no supernet for this task, or the share does not divide its channels.
+        """
+        ...
+
+    def derive(self, mixture: Mixture) -> Genotype:
+        """The genotype that a mixture favours."""
+        ...
+
+    def one_hot(self, genotype: Genotype) -> Mixture:
+        """The mixture that walks the genotype's path alone."""
+        ...
+
+    def inherit(self, supernet: "nn.Module", genotype: Genotype, network: "nn.Module") -> None:
+        """Copy the supernet's weights along a path into the network that `build` made of the genotype.
+
+        In the same mode both then give the same logits, the supernet by `one_hot(genotype)`.
+
+        Raises:
+            SettingsError: the supernet mixes a share of its channels only.
         """
         ...
 

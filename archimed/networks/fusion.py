@@ -1,0 +1,211 @@
+"""Networks that fuse modalities as they go (MM-NAS): a stem for each, one for their sum, cells, two convolutions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from archimed.networks.heads import PooledLinear
+from archimed.networks.layers import (
+    Normalisation,
+    convolution,
+    relu_conv_norm,
+    use_quick_forms,
+    with_normalisation,
+)
+from archimed.networks.mixed_cell import (
+    CELLS,
+    MixedCell,
+    cell_weights,
+    channels_innermost,
+    check_channel_share,
+    copy_cell_weights,
+    copy_weights,
+    edge_choices,
+    run_cell,
+)
+from archimed.networks.operations import FactorisedReduction, Operation
+from archimed.networks.stem import StemStride, stem
+from archimed.networks.summing_cell import CellPlan, CellShape, NodeSum
+
+RunCell = Callable[[str, nn.Module, Sequence[Tensor]], Tensor]  # (cell type, cell, inputs)
+
+
+@dataclass(frozen=True)
+class FusionLayout:
+    """What does not depend on the cells' graphs.
+
+    Attributes:
+        modalities: channels of each, in the order of the image's channels.
+        num_nodes: nodes of a cell, all of which leave it.
+        num_normal: normal cells, which keep the size.
+        num_reduction: reduction cells, each of which halves the size and doubles the width.
+        width: channels of a stem and of a node in the normal cells.
+        head: channels of the two last convolutions.
+        stem_stride: pixels per step of the stems.
+        num_outputs: logits.
+        spatial_dims: 2 or 3.
+        normalisation: of the whole network.
+    """
+
+    modalities: tuple[int, ...]
+    num_nodes: int
+    num_normal: int
+    num_reduction: int
+    width: int
+    head: int
+    stem_stride: StemStride
+    num_outputs: int
+    spatial_dims: int
+    normalisation: Normalisation
+
+    @property
+    def inputs(self) -> tuple[int, int]:
+        """Inputs of a normal and of a reduction cell."""
+        return max(2, len(self.modalities)), 2
+
+    @property
+    def shapes(self) -> tuple[CellShape, ...]:
+        """The cells in order."""
+        leaving = self.num_nodes * self.width
+        before = [self.width] * self.inputs[0] + [leaving] * self.num_normal
+        cells = [
+            CellShape(tuple(before[k : k + self.inputs[0]]), self.width, reduces=False, bridges=False)
+            for k in range(self.num_normal)
+        ]
+        in_channels = (leaving, self.width)
+        for k in range(self.num_reduction):
+            width = self.width * 2 ** (k + 1)
+            cells.append(CellShape(in_channels, width, reduces=True, bridges=k > 0))
+            in_channels = (leaving if k == 0 else in_channels[1], self.num_nodes * width)
+        return tuple(cells)
+
+
+class _Fusion(nn.Module):
+    """Stems, cells that `make_cell` builds, and the head."""
+
+    def __init__(self, layout: FusionLayout, make_cell: Callable[[CellShape], nn.Module], affine: bool) -> None:
+        super().__init__()
+        self.layout = layout
+        dims, width, kind = layout.spatial_dims, layout.width, layout.normalisation
+
+        def make_stem(channels: int) -> nn.Module:
+            return with_normalisation(stem(channels, width, dims, layout.stem_stride), kind, affine)
+
+        self.stems = nn.ModuleList(make_stem(channels) for channels in layout.modalities)
+        alike = len(set(layout.modalities)) == 1
+        self.stem_of_sum = make_stem(layout.modalities[0] if alike else sum(layout.modalities))
+        self.cells = nn.ModuleList(make_cell(shape) for shape in layout.shapes)
+        last = layout.num_nodes * layout.shapes[-1].width
+        self.convolutions = nn.Sequential(
+            with_normalisation(relu_conv_norm(last, layout.head, dims, 3), kind, affine),
+            nn.ReLU(),
+            convolution(layout.head, layout.head, dims, 3),  # not normalised: of each image the means are what is read
+        )
+        self.head = PooledLinear(layout.head, layout.num_outputs, positive=True)
+
+    def logits(self, images: Tensor, run: RunCell) -> Tensor:
+        """Logits of each image, the cells computed by `run`."""
+        parts = images.split(self.layout.modalities, dim=1)
+        outputs = [stem(part) for stem, part in zip(self.stems, parts, strict=True)]
+        if len(outputs) == 1:
+            outputs *= 2
+        alike = len(set(self.layout.modalities)) == 1
+        total = self.stem_of_sum(reduce(add, parts) if alike else images)
+        normal, reduction = self.cells[: self.layout.num_normal], self.cells[self.layout.num_normal :]
+        for cell in normal:
+            outputs.append(run(CELLS[0], cell, outputs[-self.layout.inputs[0] :]))
+        outputs.append(total)
+        for k, cell in enumerate(reduction):
+            result = run(CELLS[1], cell, outputs[-2:])
+            outputs = [outputs[-2] if k == 0 else outputs[-1], result]
+        logits: Tensor = self.head(self.convolutions(outputs[-1]))
+        return logits
+
+
+class FusionCell(nn.Module):
+    """One cell: its inputs brought to one width and size, then nodes that sum their edges, all concatenated."""
+
+    def __init__(self, plan: CellPlan, shape: CellShape, spatial_dims: int) -> None:
+        super().__init__()
+        self.bring = nn.ModuleList(
+            (FactorisedReduction if shape.bridges and position == 0 else relu_conv_norm)(
+                channels, shape.width, spatial_dims
+            )
+            for position, channels in enumerate(shape.in_channels)
+        )
+        inputs = len(shape.in_channels)
+        self.nodes = nn.ModuleList(
+            NodeSum(node, shape.width, spatial_dims, shape.reduces, inputs) for node in plan.nodes
+        )
+
+    def forward(self, inputs: Sequence[Float[Tensor, "batch ? *?"]]) -> Float[Tensor, "batch out *space"]:
+        """The concatenated nodes."""
+        states = [bring(features) for bring, features in zip(self.bring, inputs, strict=True)]
+        for node in self.nodes:
+            states.append(node(states))
+        return torch.cat(states[len(inputs) :], dim=1)
+
+
+class FusionNetwork(_Fusion):
+    """The network of one normal and one reduction cell, repeated."""
+
+    def __init__(self, layout: FusionLayout, normal: CellPlan, reduction: CellPlan) -> None:
+        def make_cell(shape: CellShape) -> nn.Module:
+            cell = FusionCell(reduction if shape.reduces else normal, shape, layout.spatial_dims)
+            return with_normalisation(cell, layout.normalisation, affine=True)
+
+        super().__init__(layout, make_cell, affine=True)
+
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
+        """Logits of each image."""
+        return self.logits(images, lambda _, cell, inputs: cell(inputs))
+
+
+class MixedFusionNetwork(_Fusion):
+    """All networks of the space in one."""
+
+    def __init__(
+        self, layout: FusionLayout, operations: Sequence[Operation], *, recompute: bool, channel_share: int
+    ) -> None:
+        check_channel_share(layout.width, channel_share)
+
+        def make_cell(shape: CellShape) -> nn.Module:
+            return MixedCell(
+                operations,
+                shape,
+                num_nodes=layout.num_nodes,
+                spatial_dims=layout.spatial_dims,
+                normalisation=layout.normalisation,
+                channel_share=channel_share,
+            )
+
+        super().__init__(layout, make_cell, affine=False)
+        self.recompute, self.channel_share = recompute, channel_share
+        names = tuple(operation.name for operation in operations)
+        kinds = zip(CELLS, layout.inputs, strict=True)
+        self.choices = tuple(c for cell, inputs in kinds for c in edge_choices(cell, inputs, layout.num_nodes, names))
+        use_quick_forms(self)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel *space"], mixture: Mapping[str, Float[Tensor, " option"]]
+    ) -> Float[Tensor, "batch output"]:
+        """Logits of each image."""
+        weights = cell_weights(mixture, self.choices, images.device)
+        return self.logits(
+            channels_innermost(images),
+            lambda kind, cell, inputs: run_cell(cell, inputs, weights[kind], recompute=self.recompute),
+        )
+
+    def give_weights(self, network: FusionNetwork) -> None:
+        """Copy the weights and statistics of one path into the network that has it."""
+        copy_weights(self.stems, network.stems)
+        copy_weights(self.stem_of_sum, network.stem_of_sum)
+        copy_weights(self.convolutions, network.convolutions)
+        copy_weights(self.head, network.head)
+        for mixed, cell in zip(self.cells, network.cells, strict=True):
+            copy_cell_weights(mixed, cell.bring, cell.nodes)  # type: ignore[arg-type]

@@ -1,0 +1,273 @@
+"""Supernets: a weight step and a forward pass against the plain form of DARTS, a 3D mixed cell, memory with recomputation.
+
+Run by `make bench`, or alone: python -m benchmarks.supernet [--threads N] [--repeats N] [--batch N]
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from archimed.networks.layers import with_normalisation
+from archimed.networks.mixed_cell import MixedCell, cell_weights, channels_innermost, edge_choices
+from archimed.networks.operations import ZERO, Operation
+from archimed.networks.summing_cell import CellShape
+from archimed.seeding import torch_seed
+from archimed.spaces import darts_cell, fusion_cell
+from archimed.spaces.darts_cell import DartsCellSpace
+from archimed.spaces.protocol import Mixture
+from archimed.task import ImagingTask
+from benchmarks.timing import interleaved, machine, markdown_table
+
+TASK = ImagingTask("multi-class", tuple("abcdefghij"), 3, (28, 28))
+WIDTH, CELLS, NODES = 16, 8, 4
+VOLUME = (48, 48, 48)
+Weigh = Callable[[bool], dict[str, Tensor]]
+
+
+class PlainMixture(nn.Module):
+    """An edge as the DARTS paper writes it: all operations, zero too, each times its weight, summed."""
+
+    def __init__(self, operations: Sequence[Operation], channels: int, spatial_dims: int, stride: int) -> None:
+        super().__init__()
+        self.options = nn.ModuleList(operation.build(channels, spatial_dims, stride) for operation in operations)
+
+    def forward(self, features: Tensor, weights: Tensor) -> Tensor:
+        terms = (weight * option(features) for weight, option in zip(weights, self.options, strict=True))
+        return sum(terms)  # type: ignore[return-value]
+
+
+class PlainCell(nn.Module):
+    """A cell of such edges, in the layout PyTorch starts from."""
+
+    def __init__(self, operations: Sequence[Operation], ours: MixedCell, spatial_dims: int) -> None:
+        super().__init__()
+        self.bring = ours.bring
+        width, stride = ours.width, ours.step
+        self.nodes = nn.ModuleList(
+            nn.ModuleList(
+                PlainMixture(operations, width, spatial_dims, stride if state < ours.inputs else 1)
+                for state in range(ours.inputs + node)
+            )
+            for node in range(ours.num_nodes)
+        )
+
+    def forward(self, inputs: Sequence[Tensor], weights: Iterable[Sequence[Tensor]]) -> Tensor:
+        states = [bring(features) for bring, features in zip(self.bring, inputs, strict=True)]
+        for node, edges in zip(self.nodes, weights, strict=True):
+            terms = [edge(states[k], edges[k]) for k, edge in enumerate(node)]  # type: ignore[arg-type]
+            states.append(sum(terms))  # type: ignore[arg-type]
+        return torch.cat(states[len(inputs) :], dim=1)
+
+
+class PlainNetwork(nn.Module):
+    """The supernet with such cells."""
+
+    def __init__(self, space: DartsCellSpace) -> None:
+        super().__init__()
+        ours = space.supernet(TASK)
+        self.stem, self.head, self.kinds, self.choices = ours.stem, ours.head, ours.kinds, ours.choices
+        operations = (ZERO, *darts_cell.OPERATIONS)
+        self.cells = nn.ModuleList(PlainCell(operations, cell, 2) for cell in ours.cells)  # type: ignore[arg-type]
+        with_normalisation(self, "batch", affine=False)
+        plainly(self)
+
+    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+        before = last = self.stem(images)
+        for kind, cell in zip(self.kinds, self.cells, strict=True):
+            before, last = last, cell((before, last), by_node(mixture, kind))
+        logits: Tensor = self.head(last)
+        return logits
+
+
+def by_node(mixture: Mixture, kind: str) -> list[list[Tensor]]:
+    """The weights of each node's edges."""
+    nodes: dict[str, list[Tensor]] = {}
+    for name, weights in mixture.items():
+        cell, node, _ = name.split(".")
+        if cell == kind:
+            nodes.setdefault(node, []).append(weights)
+    return list(nodes.values())
+
+
+def plainly(network: nn.Module) -> None:
+    """Convolutions as the library chooses them."""
+    for layer in network.modules():
+        if hasattr(layer, "quick"):
+            layer.quick = False
+
+
+def softmax_of(choices: Sequence[object], learnt: bool) -> dict[str, Tensor]:
+    """A mixture near the uniform one, as a search begins."""
+    generator = torch.Generator().manual_seed(0)
+    alpha = {c.name: 1e-3 * torch.randn(len(c.options), generator=generator) for c in choices}  # type: ignore[attr-defined]
+    return {name: values.requires_grad_(learnt).softmax(0) for name, values in alpha.items()}
+
+
+def weight_step(network: nn.Module, images: Tensor, target: Tensor) -> Callable[[], object]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, weight_decay=3e-4)
+    mixture = softmax_of(network.choices, learnt=False)  # type: ignore[arg-type]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(network(images, mixture), target).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5)
+        optimizer.step()
+
+    return step
+
+
+def architecture_step(network: nn.Module, images: Tensor, target: Tensor, *, frozen: bool) -> Callable[[], object]:
+    """First order; `frozen` does without the weights' gradients, which are not used."""
+
+    def step() -> None:
+        mixture = softmax_of(network.choices, learnt=True)  # type: ignore[arg-type]
+        for weight in network.parameters():
+            weight.requires_grad_(not frozen)
+        cross_entropy(network(images, mixture), target).backward()
+        for weight in network.parameters():
+            weight.requires_grad_(True)
+            weight.grad = None
+
+    return step
+
+
+def forward(network: nn.Module, images: Tensor) -> Callable[[], object]:
+    mixture = softmax_of(network.choices, learnt=False)  # type: ignore[arg-type]
+
+    def step() -> None:
+        with torch.no_grad():
+            network(images, mixture)
+
+    return step
+
+
+def peer(batch: int) -> dict[str, Callable[[], object]]:
+    """The public DARTS code, if PEER_DIR names its `cnn` folder; without its stem's three times as many channels."""
+    folder = os.environ.get("PEER_DIR")
+    if not folder or not (Path(folder) / "model_search.py").exists():
+        return {}
+    sys.path.insert(0, folder)
+    cuda = Tensor.cuda
+    Tensor.cuda = lambda tensor: tensor  # type: ignore[method-assign, assignment]
+    try:
+        from model_search import Network  # type: ignore[import-not-found]
+
+        with torch_seed(0):
+            network = Network(WIDTH, TASK.num_outputs, CELLS, None, stem_multiplier=1)
+    finally:
+        Tensor.cuda = cuda  # type: ignore[method-assign]
+    images, target = example(batch)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, weight_decay=3e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(network(images), target).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5)
+        optimizer.step()
+
+    return {"public code, weight step": step}
+
+
+def example(batch: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, TASK.channels, *TASK.image_size, generator=generator)
+    return images, torch.arange(batch) % TASK.num_outputs
+
+
+def darts_arms(batch: int) -> dict[str, Callable[[], object]]:
+    space = DartsCellSpace(num_cells=CELLS, num_nodes=NODES, width=WIDTH, stem_stride=1)
+    with torch_seed(0):
+        ours, again, plain = space.supernet(TASK), space.supernet(TASK, recompute=True), PlainNetwork(space)
+    images, target = example(batch)
+    return {
+        "plain form, weight step": weight_step(plain, images, target),
+        "ours, weight step": weight_step(ours, images, target),
+        "ours with recomputation, weight step": weight_step(again, images, target),
+        **peer(batch),
+        "plain form, architecture step": architecture_step(plain, images, target, frozen=False),
+        "ours, architecture step": architecture_step(ours, images, target, frozen=True),
+        "plain form, forward": forward(plain, images),
+        "ours, forward": forward(ours, images),
+    }
+
+
+def volume_arms() -> dict[str, Callable[[], object]]:
+    """Forward and backward of one 3D cell of two nodes on two stems' features, one volume."""
+    operations = (ZERO, *fusion_cell.OPERATIONS)
+    names = tuple(operation.name for operation in operations)
+    choices = edge_choices("normal", 2, 2, names)
+    shape = CellShape((8, 8), 8, reduces=False, bridges=False)
+    with torch_seed(0):
+        ours = MixedCell(operations, shape, num_nodes=2, spatial_dims=3, normalisation="instance")
+        from archimed.networks.layers import use_quick_forms
+
+        plain = PlainCell(operations, ours, 3)
+        plain.bring = MixedCell(operations, shape, num_nodes=2, spatial_dims=3, normalisation="batch").bring
+        with_normalisation(plain, "batch", affine=False)
+        use_quick_forms(ours)
+        plainly(plain)
+        stems = [torch.randn(1, 8, *VOLUME) for _ in range(2)]
+    mixture = softmax_of(choices, learnt=False)
+    weights = cell_weights(mixture, choices, torch.device("cpu"))["normal"]
+    inner = [channels_innermost(stem) for stem in stems]
+
+    def step(cell: nn.Module, run: Callable[[], Tensor]) -> Callable[[], None]:
+        def once() -> None:
+            cell.zero_grad()
+            run().square().mean().backward()
+
+        return once
+
+    return {
+        "plain form": step(plain, lambda: plain(stems, by_node(mixture, "normal"))),
+        "ours": step(ours, lambda: ours(inner, weights)),
+    }
+
+
+def kept_bytes(run: Callable[[], Tensor]) -> int:
+    """Bytes that a forward pass keeps for its backward pass, each storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(storages.values())
+
+
+def rows(times: dict[str, float], pairs: dict[str, str]) -> list[list[str]]:
+    return [
+        [name, f"{1000 * seconds:.0f}", f"{times[pairs[name]] / seconds:.2f}" if name in pairs else ""]
+        for name, seconds in times.items()
+    ]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"## Supernets\n\n{machine()}; arms in turn, medians of up to {arguments.repeats} rounds.\n")
+    times = interleaved(darts_arms(arguments.batch), arguments.repeats, 240)
+    plain = {name: "plain form, " + name.rsplit(", ", maxsplit=1)[-1] for name in times if not name.startswith("plain")}
+    header = [f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28", "ms", "times the plain"]
+    print(markdown_table(header, rows(times, plain)) + "\n", flush=True)
+    times = interleaved(volume_arms(), arguments.repeats, 120)
+    header = ["3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward", "ms", "times the plain"]
+    print(markdown_table(header, rows(times, {"ours": "plain form"})))
+
+
+if __name__ == "__main__":
+    main()
