@@ -48,22 +48,31 @@ def check_codestreams(header: "Dataset", shape: Shape, syntax: str) -> None:
     for count, frame in enumerate(found, start=1):
         if END_OF_CODESTREAM not in frame[-PADDING_BYTES:]:
             raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, that ends too early", REPLACE)
-        if _coded_shape(frame) != shape[1:]:
+        coded = _coded_shape(frame)
+        if coded is None or coded[0] > max(8, whole(header, "BitsAllocated")):
+            raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, with a damaged header", REPLACE)
+        if coded[1:] != shape[1:]:
             raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, of another size", REPLACE)
 
 
-def _coded_shape(frame: bytes) -> tuple[int, int, int] | None:
-    """Height, width and samples per pixel as a codestream tells; None where it does not."""
+def _coded_shape(frame: bytes) -> tuple[int, int, int, int] | None:
+    """Bits per sample, height, width and samples per pixel as a codestream tells; None where it is damaged.
+
+    GDCM trusts these fields and can crash on impossible ones.
+    """
     try:
         start = frame.find(START_OF_JPEG_2000) if frame.startswith(JP2_FILE) else 0
         if frame.startswith(START_OF_JPEG_2000, max(start, 0)):
             right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-            return bottom - top, right - left, struct.unpack_from(">H", frame, start + 40)[0]
+            samples, bits = struct.unpack_from(">HB", frame, start + 40)
+            return (bits & 0x7F) + 1, bottom - top, right - left, samples
         place = 2
         while frame[place + 1] not in START_OF_FRAME:
             place += 1 if frame[place + 1] == 0xFF else 2 + struct.unpack_from(">H", frame, place + 2)[0]
-        height, width, samples = struct.unpack_from(">HHB", frame, place + 5)
-        return height, width, samples
+        length, bits, height, width, samples = struct.unpack_from(">HBHHB", frame, place + 2)
+        factors = [frame[place + 11 + 3 * index] for index in range(samples)]
+        possible = all(1 <= factor >> 4 <= 4 and 1 <= factor & 15 <= 4 for factor in factors)
+        return (bits, height, width, samples) if length == 8 + 3 * samples and bits > 1 and possible else None
     except (IndexError, struct.error):
         return None
 
@@ -93,13 +102,26 @@ def frame_by_frame(header: "Dataset", shape: Shape, bits: int, *, deflated: bool
 
 
 def deep_jpeg(header: "Dataset", shape: Shape) -> Shaped[np.ndarray, " value"]:
-    """Grey JPEG of 12 bits, which GDCM decodes from the file though pydicom does not ask it to."""
+    """Grey JPEG of 12 bits, which GDCM decodes though pydicom does not ask it to."""
     import gdcm
 
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(header.filename))
-    found = reader.Read() and reader.GetImage()
-    kind = found and found.GetPixelFormat()
-    if not found or shape[3] != 1 or (kind.GetBitsAllocated(), kind.GetPixelRepresentation()) != (16, 0):
-        raise ValueError("no grey 12-bit JPEG")
-    return np.frombuffer(found.GetBuffer().encode("utf-8", "surrogateescape"), "<u2")
+    frames, height, width, samples = shape
+    stored = whole(header, "BitsStored")
+    if samples != 1 or whole(header, "PixelRepresentation", 0) or whole(header, "BitsAllocated") != 16:
+        raise ValueError("no grey JPEG of 12 bits")
+    found = []
+    for frame in _encapsulated(header, frames):
+        fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+        fragment.SetByteStringValue(frame)
+        fragments.AddFragment(fragment)
+        element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+        element.SetValue(fragments.__ref__())
+        image = gdcm.Image()
+        image.SetNumberOfDimensions(2)
+        image.SetDimensions((width, height, 1))
+        image.SetDataElement(element)
+        image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+        image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+        image.SetPixelFormat(gdcm.PixelFormat(1, 16, stored, stored - 1, 0))
+        found.append(np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), "<u2"))
+    return np.concatenate(found)
