@@ -106,10 +106,10 @@ def _draw(scene: Scene, scan: Shot, size: int) -> Float[np.ndarray, "2 size size
     lung = edge(-outside, 0.08) * edge(dome, 0.04)
     body = edge(1.34 + 0.04 * smooth_noise(rng, shape, 3) - ellipsoid(at, (0.5, 0.5, 0.4), (2.0, 0.42, 0.5)), 0.06)
     ct = _ct(scene, at, lung, body, outside, growth, rng)
-    breath = tuple((x + s).astype(np.float32) for x, s in zip(at, view.uniform(-0.02, 0.02, 3), strict=True))
+    breath = tuple((x + s).astype(np.float32) for x, s in zip(at, view.uniform(-0.03, 0.03, 3), strict=True))
     pet = _pet(scene, breath, lung, body, edge(-dome, 0.08), growth, rng)
     noise = scan.grain.standard_normal((2, *shape), dtype=np.float32)
-    pet = pet + 0.22 * np.sqrt(pet + 0.05) * noise[0]
+    pet = pet + 0.32 * np.sqrt(pet + 0.05) * noise[0]
     return np.stack([pet.clip(min=0), (ct + 22 * noise[1]).clip(-1024, 2000)]).astype(np.float32)
 
 
@@ -126,9 +126,9 @@ def _ct(
     air = -840 + rng.uniform(-50, 50) + 22 * smooth_noise(rng, shape, 5) + 16 * smooth_noise(rng, shape, 12)
     density = _vessels(at, rng)
     for place in scene.nodules:
-        radius = growth * rng.uniform(0.062, 0.088) * rng.uniform(0.85, 1.15, 3)
+        radius = growth * rng.uniform(0.052, 0.085) * rng.uniform(0.85, 1.15, 3)
         rough = ellipsoid(at, scene.places[place], radius) + 0.12 * smooth_noise(rng, shape, 9)
-        density = np.maximum(density, edge(1 - rough, 0.35) * rng.uniform(0.96, 1.04))
+        density = np.maximum(density, edge(1 - rough, 0.35) * rng.uniform(0.5, 1.0))
     tissue = lung * (air + (40 - air) * density) + (1 - lung) * flesh
     return (body * tissue - 1000 * (1 - body)).astype(np.float32)
 
@@ -141,7 +141,7 @@ def _vessels(at: Grid, rng: np.random.Generator) -> Field:
         end = CENTRE + 0.95 * RADII * towards / np.linalg.norm(towards)
         start = CENTRE + np.array([rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.1), -0.3])
         distance = distance_to_curve(at, smooth_curve(rng, start, end, 0.06, 4))
-        thick = 0.021 - 0.017 * np.clip((at[2] - start[2]) / 0.6, 0, 1)
+        thick = 0.024 - 0.018 * np.clip((at[2] - start[2]) / 0.6, 0, 1)
         np.maximum(density, 0.85 * edge(thick - distance, 0.03), out=density)
     return density
 
@@ -157,6 +157,6 @@ def _pet(
     uptake = uptake + rng.uniform(0.3, 6) * np.exp(-(((heart - 0.85) / 0.28) ** 2)) * (1 - lung)
     for place in scene.hot:
         width = growth * rng.uniform(0.042, 0.06) * rng.uniform(0.9, 1.1, 3)
-        uptake = uptake + rng.uniform(3, 8) * hill(at, scene.places[place], width)
+        uptake = uptake + rng.uniform(1.6, 6) * hill(at, scene.places[place], width)
     faint: NDArray[np.float32] = (body * uptake).clip(min=0).astype(np.float32)
     return faint

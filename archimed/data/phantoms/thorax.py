@@ -113,7 +113,7 @@ def radiograph(body: Thorax, present: frozenset[str], at: Grid) -> Field:
     ):
         if name in present:
             finding(film, body, streams[name])
-    ratio = streams["Cardiomegaly"].uniform(0.56, 0.66) if "Cardiomegaly" in present else body.ratio
+    ratio = streams["Cardiomegaly"].uniform(0.52, 0.62) if "Cardiomegaly" in present else body.ratio
     film.opacity = film.opacity.clip(max=1)
     heart = _heart(body, at, ratio, float(np.mean(bases)))
     trunk = ellipsoid(at, (0.72, body.middle), (0.78, body.half + 0.1))
@@ -186,7 +186,7 @@ def _effusion(film: _Film, body: Thorax, rng: np.random.Generator) -> None:
     """Fluid at the bottom of one lung or both, higher towards the side (the meniscus)."""
     first, both = _side_of(body, "Effusion"), rng.random() < 0.3
     for index, side in enumerate(SIDES):
-        height, rise = rng.uniform(0.05, 0.2), rng.uniform(0.06, 0.14)
+        height, rise = rng.uniform(0.02, 0.16), rng.uniform(0.04, 0.12)
         if both or index == first:
             outward = side * (film.at[1] - body.middle) / body.half
             surface = body.bases[index] - height - rise * (outward - 0.4) * np.clip(outward, 0, 1)
@@ -237,7 +237,7 @@ def _edema(film: _Film, body: Thorax, rng: np.random.Generator) -> None:
     haze = np.zeros_like(film.opacity)
     for side in SIDES:
         centre = (rng.uniform(0.46, 0.54), body.middle + side * 0.42 * body.half)
-        haze += rng.uniform(0.35, 0.55) * hill(film.at, centre, (0.16, 0.1))
+        haze += rng.uniform(0.2, 0.4) * hill(film.at, centre, (0.16, 0.1))
     film.opacity += haze * (1 + 0.3 * smooth_noise(rng, haze.shape, 14))
 
 
