@@ -125,7 +125,7 @@ def test_every_command_is_one_that_archimed_takes(
             given["method"], given["preset"], None, given["assignments"] or [], {"sources": given["data"]}
         )
         baseline_names(given["baselines"] or experiment.evaluation.baselines)
-    elif verb[0] == "data":
+    elif verb[0] == "data" and "assignments" in given:
         data_settings(given["assignments"])
 
 
