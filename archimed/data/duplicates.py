@@ -81,7 +81,9 @@ def signatures(images: Shaped[Tensor, "case channel *space"]) -> Float32[np.ndar
     pool = functional.adaptive_avg_pool2d if images.ndim == 4 else functional.adaptive_avg_pool3d
     parts = []
     for channel in range(images.shape[1]):
-        values = torch.nan_to_num(images[:, channel].to(torch.float32), posinf=0.0, neginf=0.0)
+        values = images[:, channel].to(torch.float32)
+        if images.is_floating_point():
+            values = torch.nan_to_num(values, posinf=0.0, neginf=0.0)
         small = pool(values[:, None], side).flatten(1)
         rest = small - small.mean(1, keepdim=True)
         flat = rest.norm(dim=1, keepdim=True) <= ONE_GREY * small.norm(dim=1, keepdim=True)

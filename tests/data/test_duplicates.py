@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from archimed.data.dataset import Dataset, Fold
 from archimed.data.describe import look
 from archimed.data.duplicates import LOOK_ALIKE, crossing_fold, find_duplicates, look_alikes, signatures, split_numbers
 from archimed.data.phantoms import PHANTOMS, parse_options
+from archimed.data.settings import DataSettings
+from archimed.data.source import load_dataset
 
 Make = Callable[..., Dataset]
 
@@ -50,7 +53,9 @@ def of(pictures: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("change", [jpeg, small, brighter, gamma])
-def test_altered_copies_look_alike_and_other_pictures_do_not(pictures: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_altered_copies_look_alike_and_other_pictures_do_not(
+    pictures: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     altered = np.stack([change(pictures[row]) for row in range(0, 300, 10)])
     pairs, likeness = look_alikes(np.concatenate([of(pictures), of(altered)]), LOOK_ALIKE)
     expected = {(row, 300 + k) for k, row in enumerate(range(0, 300, 10))}
@@ -116,6 +121,35 @@ def test_equal_images_and_alike_ones_of_other_patients(make_dataset: Make, pictu
     assert found.alike == ((13, 20),)
     assert found.likeness[0] > LOOK_ALIKE
     assert find_duplicates(dataset, seen.digests, None).alike == ()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "equal", "alike"),
+    [  # across the published splits; pairs of BreastMNIST were looked at, down to the threshold
+        ("cls2d/breastmnist", 1, 114),
+        ("cls2d/pneumoniamnist", 8, 0),
+        ("cls3d/adrenalmnist3d", 0, 0),
+        ("cls3d/sts_patch24_petct", 0, 0),
+    ],
+)
+def test_published_sets(real_data: Path, name: str, equal: int, alike: int) -> None:
+    dataset = load_dataset(str(real_data / f"{name}.npz"), DataSettings(), 0)
+    seen = look(dataset, with_signatures=True)
+    found = find_duplicates(dataset, seen.digests, seen.signatures)
+    splits = split_numbers(dataset)
+    assert sum(crossing_fold(rows, splits) is not None for rows in found.equal) == equal
+    assert sum(crossing_fold(pair, splits) is not None for pair in found.alike) == alike
+
+
+@pytest.mark.data
+def test_radiographs_of_different_patients_are_not_alike(real_data: Path) -> None:
+    folder = real_data / "multilabel2d" / "nih_cxr14"
+    columns = {"image": "images/{image}", "patient": "Patient ID"}
+    settings = DataSettings(columns=columns, label_columns=("Pneumonia", "Effusion"))
+    dataset = load_dataset(str(folder / "labels.csv"), settings, 0)
+    seen = look(dataset, with_signatures=True)
+    assert find_duplicates(dataset, seen.digests, seen.signatures).alike == ()
 
 
 def test_splits_of_every_fold_are_looked_at(make_dataset: Make) -> None:
