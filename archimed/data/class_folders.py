@@ -73,8 +73,8 @@ def _images(folder: Path, problems: Problems) -> Iterator[tuple[SplitName | None
                     left_out[class_folder.name] += 1
     if left_out:  # notes are kept in runs, where a folder may be named after a patient
         problems.caution(
-            f"A folder within a class must hold one DICOM series; {left_out.total()} in {', '.join(left_out)} held none "
-            "and were left out. Move their images up."
+            f"A folder within a class must hold one DICOM series; {left_out.total()} in {', '.join(left_out)} held "
+            "none and were left out. Move their images up."
         )
 
 
