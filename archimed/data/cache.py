@@ -67,8 +67,9 @@ def prepared(listing: Listing, settings: DataSettings, problems: Problems, read:
         return _built(listing, contents, key, read)
     except OSError as error:
         problems.caution(
-            f"Prepared images could not be kept in {memory_of_contents().parent} ({error.strerror or error}), so they "
-            "are held in memory and prepared anew each time. Make room there, or set ARCHIMED_CACHE to another folder."
+            f"Prepared images could not be kept in the user's cache ({error.strerror or type(error).__name__}), so "
+            "they are held in memory and prepared anew each time. Make room there (archimed data cache tells where it "
+            "is), or set ARCHIMED_CACHE to another folder."
         )
     return _in_memory(listing, read)
 
