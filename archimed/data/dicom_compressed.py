@@ -18,7 +18,10 @@ PADDING_BYTES = 16  # within which it must come; encoders pad frames with 0 or 2
 START_OF_JPEG_2000 = b"\xff\x4f\xff\x51"
 JP2_FILE = b"\0\0\0\x0cjP  "  # a codestream within a file, which some write against the standard
 START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # F7: JPEG-LS
+START_OF_SCAN, HUFFMAN_TABLES, QUANTISATION_TABLES, ADOBE = 0xDA, 0xC4, 0xDB, 0xEE
+OTHER_SEGMENTS = {*range(0xE0, 0xF0), 0xFE, 0xDD, 0xF8}  # of applications, comments, restarts, JPEG-LS parameters
 Shape = tuple[int, int, int, int]  # frames, height, width, samples per pixel
+Coded = tuple[int, int, int, int]  # bits per sample, height, width, samples per pixel
 
 
 def _encapsulated(header: "Dataset", frames: int) -> list[bytes]:
@@ -55,26 +58,57 @@ def check_codestreams(header: "Dataset", shape: Shape, syntax: str) -> None:
             raise RefusedError(WHOLE_PIXELS, f"has a compressed frame, {count}, of another size", REPLACE)
 
 
-def _coded_shape(frame: bytes) -> tuple[int, int, int, int] | None:
-    """Bits per sample, height, width and samples per pixel as a codestream tells; None where it is damaged.
-
-    GDCM trusts these fields and can crash on impossible ones.
-    """
+def _coded_shape(frame: bytes) -> Coded | None:
+    """As a codestream's header tells; None where it is damaged."""
     try:
         start = frame.find(START_OF_JPEG_2000) if frame.startswith(JP2_FILE) else 0
         if frame.startswith(START_OF_JPEG_2000, max(start, 0)):
             right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
             samples, bits = struct.unpack_from(">HB", frame, start + 40)
             return (bits & 0x7F) + 1, bottom - top, right - left, samples
-        place = 2
-        while frame[place + 1] not in START_OF_FRAME:
-            place += 1 if frame[place + 1] == 0xFF else 2 + struct.unpack_from(">H", frame, place + 2)[0]
-        length, bits, height, width, samples = struct.unpack_from(">HBHHB", frame, place + 2)
-        factors = [frame[place + 11 + 3 * index] for index in range(samples)]
-        possible = all(1 <= factor >> 4 <= 4 and 1 <= factor & 15 <= 4 for factor in factors)
-        return (bits, height, width, samples) if length == 8 + 3 * samples and bits > 1 and possible else None
+        return _jpeg_header(frame)
     except (IndexError, struct.error):
         return None
+
+
+def _jpeg_header(frame: bytes) -> Coded | None:
+    """Every segment of a JPEG header walked, since GDCM trusts them and ends the process on impossible ones."""
+    coded: Coded | None = None
+    place = 2
+    while frame[:2] == b"\xff\xd8" and frame[place] == 0xFF:
+        code = frame[place + 1]
+        if code == 0xFF:  # fill
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", frame, place + 2)
+        body = frame[place + 4 : place + 2 + length]
+        place += 2 + length
+        if code == START_OF_SCAN:
+            return coded if len(body) == 4 + 2 * body[0] else None
+        if len(body) != length - 2 or not _sound(code, body) or (coded and code in START_OF_FRAME):
+            return None
+        if code in START_OF_FRAME:
+            coded = struct.unpack_from(">BHHB", body)
+    return None
+
+
+def _sound(code: int, body: bytes) -> bool:
+    """Whether one segment holds what the standard (ITU-T T.81, Annex B) lets it hold."""
+    if code in START_OF_FRAME:
+        factors = body[7::3]
+        sizes = body[0] > 1 and len(body) == 6 + 3 * body[5]
+        return sizes and all(1 <= factor >> 4 <= 4 and 1 <= factor & 15 <= 4 for factor in factors)
+    if code == HUFFMAN_TABLES:
+        while body and body[0] & 0xEF <= 3 and len(body) >= 17 + sum(body[1:17]):
+            body = body[17 + sum(body[1:17]) :]
+        return not body
+    if code == QUANTISATION_TABLES:
+        while body and body[0] & 0xEF <= 3 and len(body) >= 1 + 64 * (1 + (body[0] >> 4)):
+            body = body[1 + 64 * (1 + (body[0] >> 4)) :]
+        return not body
+    if code == ADOBE and body.startswith(b"Adobe"):
+        return len(body) < 12 or body[11] <= 1  # 2 is for four colours
+    return code in OTHER_SEGMENTS
 
 
 def frame_by_frame(header: "Dataset", shape: Shape, bits: int, *, deflated: bool) -> Shaped[np.ndarray, " value"]:

@@ -178,6 +178,35 @@ class TestEncodings:
             (tmp_path / "b.dcm").write_bytes(data[:kept])
             refused(tmp_path / "b.dcm")
 
+    @pytest.mark.parametrize(
+        ("marker", "offset", "value"),
+        [
+            (b"\xff\xc0", 4, 55),
+            (b"\xff\xc4", 0, 0x94),
+            (b"\xff\xdb", 0, 0xD7),
+            (b"\xff\xc0", 11, 0),
+            (b"\xff\xc4", 6, 90),
+        ],
+    )
+    def test_impossible_jpeg_headers_are_refused(
+        self,
+        make: Callable[..., Dataset],
+        save: Writer,
+        refused: Refused,
+        tmp_path: Path,
+        marker: bytes,
+        offset: int,
+        value: int,
+    ) -> None:
+        pixels = np.zeros((16, 16), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG")
+        data = bytearray(buffer.getvalue())
+        data[data.index(marker) + offset] = value
+        header = make(pixels, Modality="CR", PixelData=encapsulate([bytes(data)]))
+        header["PixelData"].is_undefined_length = True
+        assert "with a damaged header" in refused(save(header, tmp_path / "a.dcm", JPEGBaseline8Bit))
+
     def test_a_jpeg_2000_file_within_a_frame(self, make: Callable[..., Dataset], save: Writer, tmp_path: Path) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (32, 40), dtype=np.uint8)
         buffer = io.BytesIO()
