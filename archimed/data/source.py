@@ -30,7 +30,7 @@ from archimed.errors import DataError
 FORMS = (
     "a MedMNIST .npz file, a MedMNIST name (breastmnist, pathmnist_64), a .csv table, an nnU-Net folder, a MONAI "
     "datalist .json, a folder with one folder per class, a folder with data.image_pattern and data.mask_pattern, "
-    "phantom:lesions2d, or file.py:object"
+    "phantom:NAME (archimed list datasets), or file.py:object"
 )
 Lister = Callable[[Path, DataSettings, Problems], Listing]
 
