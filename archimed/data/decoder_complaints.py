@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from archimed.data.dicom_header import REPLACE, RefusedError
 
 STDERR = 2
-COMPLAINTS = (b"Corrupt JPEG data", b"Premature end of JPEG", b"Inconsistent progression")
+COMPLAINTS = (  # how libjpeg's messages on damaged data begin; GDCM may go on after errors too
+    b"Bogus", b"Corrupt JPEG", b"Empty", b"Huffman table", b"Improper", b"Inconsistent progression", b"Invalid",
+    b"Missing", b"Not a JPEG", b"Premature end", b"Quantization table", b"Sampling factors", b"Sorry",
+    b"Unknown Adobe", b"Unsupported",
+)  # fmt: skip
 NOISE = (b"Unsupported JPEG data precision", b"Invalid SOS parameters for sequential")  # of decoders tried in turn
 HARMLESS = b"extraneous bytes before marker 0xd9"  # all pixels were decoded before
 _redirected = threading.Lock()  # the terminal is one for all threads
@@ -35,7 +39,7 @@ def complaints_refused() -> Iterator[None]:
             os.close(terminal)
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
-    complaints = [line for line in lines if line.startswith(COMPLAINTS)]
+    complaints = [line for line in lines if line.startswith(COMPLAINTS) and not line.startswith(NOISE)]
     os.write(STDERR, b"".join(line for line in lines if not line.startswith((*COMPLAINTS, *NOISE))))
     if any(HARMLESS not in line for line in complaints):
         raise RefusedError("Pixel data must be whole", "has damaged JPEG data", REPLACE)
