@@ -17,14 +17,15 @@ from archimed.errors import ArchimedError
 from archimed.genotype import Choice, Genotype, describe, parse, random_genotype
 from archimed.indicators.contract import check_indicator
 from archimed.seeding import numpy_generator, torch_generator, torch_seed
-from archimed.spaces.protocol import SearchSpace, canonical
+from archimed.spaces.protocol import Mixture, RelaxableSpace, SearchSpace, canonical
 from archimed.strategies.contract import check_strategy
 from archimed.task import ImagingTask
 
-__all__ = ["ContractError", "check_indicator", "check_search_space", "check_strategy"]
+__all__ = ["ContractError", "check_indicator", "check_relaxable_space", "check_search_space", "check_strategy"]
 
 GENOTYPES = 3  # random genotypes that a space is checked with
 BATCH_SIZE = 2
+TOLERANCE = 1e-6  # between a supernet's path and the network it stands for, in float64
 
 
 class ContractError(AssertionError):
@@ -51,6 +52,110 @@ def check_search_space(space: SearchSpace, task: ImagingTask) -> None:
         _check_written_form(genotype, space.choices)
         _check_canonical(space, genotype)
         _check_network(space, genotype, task)
+
+
+def check_relaxable_space(space: RelaxableSpace, task: ImagingTask) -> None:
+    """Check that gradients can search a space through its supernet; see also `check_search_space`.
+
+    One path through the supernet must be the network that `build` makes, a mixture that holds a path must give it
+    back, options of weight zero must not be computed, recomputation must not change gradients, and the mixture must
+    have the gradient that differences of the loss show.
+
+    Raises:
+        ContractError: the first law that does not hold.
+    """
+    if not isinstance(space, RelaxableSpace):
+        raise ContractError(
+            "A relaxable space has `mixed_choices`, `supernet`, `derive`, `one_hot` and `inherit` besides those of a "
+            f"search space; {type(space).__name__} lacks one of them. See archimed.spaces.protocol.RelaxableSpace."
+        )
+    _check_choices(space.mixed_choices)
+    rng = numpy_generator(0, "check_relaxable_space")
+    generator = torch_generator(0, "check_relaxable_space")
+    images = torch.randn((BATCH_SIZE, task.channels, *task.image_size), generator=generator, dtype=torch.float64)
+    for genotype in dict.fromkeys(random_genotype(space.choices, rng) for _ in range(GENOTYPES)):
+        _check_path(space, genotype, task, images)
+    uniform = {c.name: torch.full((len(c.options),), 1 / len(c.options)).double() for c in space.mixed_choices}
+    _check_recomputation(space, task, images, uniform)
+    _check_mixture_gradient(space, task, images, uniform)
+
+
+def _supernet(space: RelaxableSpace, task: ImagingTask, *, recompute: bool = False) -> nn.Module:
+    with torch_seed(0, "check_relaxable_space"):
+        return space.supernet(task, recompute=recompute).double()
+
+
+def _check_path(space: RelaxableSpace, genotype: Genotype, task: ImagingTask, images: Tensor) -> None:
+    spelt = describe(genotype, space.choices)
+    path = {name: weights.double() for name, weights in space.one_hot(genotype).items()}
+    found = canonical(space, space.derive(path))
+    if found != canonical(space, genotype):
+        raise ContractError(
+            f"`derive(one_hot(genotype))` is the genotype again; {spelt} became {describe(found, space.choices)}."
+        )
+    supernet, network = _supernet(space, task), _built(space, genotype, task).double()
+    supernet(images, path).sum().backward()
+    space.inherit(supernet, genotype, network)
+    for mode in (True, False):
+        ours, theirs = supernet.train(mode)(images, path), network.train(mode)(images)
+        if not torch.allclose(ours, theirs, rtol=0, atol=TOLERANCE):
+            raise ContractError(
+                f"One path through the supernet gives the logits of the network built from it; for {spelt} in "
+                f"{'training' if mode else 'eval'} mode they differ by {float((ours - theirs).abs().max()):.1e}. "
+                "Does `inherit` copy every weight and statistic of the path, and no other option add anything?"
+            )
+    untouched = [weight for weight in supernet.parameters() if weight.grad is None]
+    with torch.no_grad():
+        for weight in untouched:
+            weight.fill_(torch.nan)
+    if not untouched or not bool(torch.isfinite(supernet(images, path)).all()):
+        raise ContractError(
+            f"Options of weight zero are not computed; along the path of {spelt} they were. "
+            "Skip them, rather than multiply them by zero."
+        )
+
+
+def _gradients(supernet: nn.Module, images: Tensor, mixture: Mixture) -> tuple[Tensor, ...]:
+    """Gradients of a loss, by the mixture first, then by the weights; at the end the running statistics after it."""
+    leaves = {name: weights.clone().requires_grad_() for name, weights in mixture.items()}
+    loss = supernet(images, leaves).square().sum()
+    weights = list(supernet.parameters())
+    found = torch.autograd.grad(loss, [*leaves.values(), *weights], allow_unused=True)
+    return (*(torch.zeros(()) if g is None else g for g in found), *(buffer.double() for buffer in supernet.buffers()))
+
+
+def _check_recomputation(space: RelaxableSpace, task: ImagingTask, images: Tensor, mixture: Mixture) -> None:
+    once, again = (
+        _gradients(_supernet(space, task, recompute=recompute), images, mixture) for recompute in (False, True)
+    )
+    if not all(torch.allclose(a, b, atol=TOLERANCE) for a, b in zip(once, again, strict=True)):
+        raise ContractError(
+            "A supernet that recomputes its cells has the same gradients and running statistics; these differ. "
+            "Are statistics updated a second time, or random numbers drawn anew?"
+        )
+
+
+def _check_mixture_gradient(space: RelaxableSpace, task: ImagingTask, images: Tensor, mixture: Mixture) -> None:
+    supernet = _supernet(space, task)
+    choice = space.mixed_choices[-1]
+    position = list(mixture).index(choice.name)
+    gradient = _gradients(supernet, images, mixture)[position]
+    step = 1e-6
+    for option, name in enumerate(choice.options):
+        losses = []
+        for sign in (1, -1):
+            moved = {
+                **mixture,
+                choice.name: mixture[choice.name] + sign * step * torch.eye(len(choice.options))[option],
+            }
+            with torch.no_grad():
+                losses.append(float(supernet(images, moved).square().sum()))
+        slope = (losses[0] - losses[1]) / (2 * step)
+        if abs(slope - float(gradient[option])) > 1e-4 * max(1.0, abs(slope)):
+            raise ContractError(
+                f"The mixture has the gradient of the loss; that of {choice.name} = {name} is "
+                f"{float(gradient[option]):.3g}, differences of the loss give {slope:.3g}. Is a weight detached?"
+            )
 
 
 def _check_choices(choices: Sequence[Choice]) -> None:
@@ -132,11 +237,14 @@ def _check_logits(logits: object, task: ImagingTask, spelt: dict[str, str]) -> N
         )
 
 
-def _check_training(network: nn.Module, images: Tensor, task: ImagingTask, spelt: dict[str, str]) -> None:
-    target = torch.zeros(BATCH_SIZE, dtype=torch.int64)
+def _target(task: ImagingTask) -> Tensor:
     if task.kind == "multi-label":
-        target = torch.zeros(BATCH_SIZE, task.num_outputs)
-    target_loss(network(images), target).backward()
+        return torch.zeros(BATCH_SIZE, task.num_outputs)
+    return torch.zeros(BATCH_SIZE, dtype=torch.int64)
+
+
+def _check_training(network: nn.Module, images: Tensor, task: ImagingTask, spelt: dict[str, str]) -> None:
+    target_loss(network(images), _target(task)).backward()
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     if not any(bool(gradient.any()) for gradient in gradients):
         raise ContractError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from archimed.networks import depthwise
+from archimed.indicators import depthwise
 from archimed.indicators.calls import TRANSPOSED, LayerCall, per_channel
 
 Purpose = Literal["images", "channels", "weights", "curvature"]

@@ -166,14 +166,14 @@ def _contexts(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractCo
 def _frozen_statistics(cell: nn.Module) -> Iterator[None]:
     """Batch normalisation uses its batch as before and leaves its running statistics alone."""
     norms = [layer for layer in cell.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
-    momenta = [norm.momentum for norm in norms]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 def check_channel_share(width: int, channel_share: int) -> None:

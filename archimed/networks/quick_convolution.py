@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, linear, pad
 
-from archimed.networks import depthwise
-
 PLAIN_SIZE = 20_480  # batch x channels x the first two axes, up to which PyTorch takes its plain form for kernel 3
+FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
 aten = torch.ops.aten
 
 
@@ -169,21 +168,14 @@ def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geo
 
 
 def _to_depthwise_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    shape = geometry.stride, geometry.padding, geometry.dilation
-    pairs = depthwise.to_weight(gradient, images, weight, *shape)
-    if pairs is not None:
-        return pairs
     if images.ndim == 5:
         return _from_planes(gradient, images, weight, geometry)
     kernel, dilation = weight.shape[2:], geometry.dilation
-    if max(geometry.stride) > 1:
-        return _library_gradients(gradient, images, weight, geometry, by_images=False)
-    if max(dilation) > 1 and all(
-        p == d * (k - 1) // 2 for p, d, k in zip(geometry.padding, dilation, kernel, strict=True)
-    ):
+    same = all(p == d * (k - 1) // 2 for p, d, k in zip(geometry.padding, dilation, kernel, strict=True))
+    if max(geometry.stride) == 1 and same and max(dilation) > 1:
         return _from_phases(gradient, images, weight, geometry)
-    if tuple(kernel) == (5, 5) and max(dilation) == 1 and math.prod(images.shape[2:]) > depthwise.MOST_PIXELS:
-        return _from_corners(gradient, images, weight, geometry)
+    if max(geometry.stride) == max(dilation) == 1 and kernel[1] > FAST_COLUMNS:
+        return _from_columns(gradient, images, weight, geometry)
     return _library_gradients(gradient, images, weight, geometry, by_images=False)
 
 
@@ -204,20 +196,21 @@ def _phases(images: Tensor, margins: Sequence[int], steps: Sequence[int]) -> Ten
     return torch.cat(every).contiguous(memory_format=torch.channels_last)
 
 
-def _from_corners(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """A 5x5 weight's gradient as four of 3x3, which overlap: oneDNN is fast for kernel 3 alone."""
-    rows, columns = gradient.shape[2:]
-    vertical, horizontal = geometry.padding
-    padded = pad(images, (horizontal, horizontal, vertical, vertical))
-    inner = Geometry((1, 1), (0, 0), (1, 1), geometry.groups)
-    corner = weight[:, :, :3, :3]
+def _from_columns(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """A weight's gradient as those of strips of up to three columns, the widest kernel that oneDNN is fast for.
 
-    def part(row: int, column: int) -> Tensor:
-        reached = padded[:, :, row : row + rows + 2, column : column + columns + 2]
-        return _library_gradients(gradient, reached, corner, inner, by_images=False)
-
-    top, bottom = (torch.cat([part(row, 0), part(row, 2)[..., 1:]], dim=3) for row in (0, 2))
-    return torch.cat([top, bottom[:, :, 1:]], dim=2)
+    A kernel with more rows than the image makes it slow too, unless the rows are padded beforehand.
+    """
+    rows = geometry.padding[0] if weight.shape[2] > images.shape[2] else 0
+    margin, width = geometry.padding[1], gradient.shape[3]
+    padded = pad(images, (margin, margin, rows, rows))
+    inner = Geometry((1, 1), (geometry.padding[0] - rows, 0), (1, 1), geometry.groups)
+    strips = []
+    for start, strip in enumerate(weight.split(FAST_COLUMNS, dim=3)):
+        first = start * FAST_COLUMNS
+        reached = padded[..., first : first + width + strip.shape[3] - 1]
+        strips.append(_library_gradients(gradient, reached, strip, inner, by_images=False))
+    return torch.cat(strips, dim=3)
 
 
 def _planes(volumes: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces import SPACES, SearchSpace, space_from_settings, space_settings
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fixed import ResNet
+from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
 from archimed.task import ImagingTask
@@ -31,6 +32,11 @@ SMALL = (
     DartsCellSpace(num_cells=3, width=4, with_zero=True, stem_stride=2),
     NsganetCellSpace(num_cells=3, width=4),
 )
+FUSING = (
+    FusionCellSpace(num_nodes=2, width=4, head=6),
+    FusionCellSpace(num_nodes=2, num_normal=2, num_reduction=2, width=4, head=6, stem_stride=1, normalisation="batch"),
+)
+EVERY = (*SMALL, *FUSING, ResNet())
 TASKS = (GREY, COLOUR, LABELS, VOLUMES, TINY)
 
 
@@ -45,12 +51,18 @@ def test_space_keeps_the_contract(space: SearchSpace, task: ImagingTask) -> None
     check_search_space(space, task)
 
 
+@pytest.mark.parametrize("task", [GREY, VOLUMES, TINY], ids=["2D", "3D", "one pixel"])
+@pytest.mark.parametrize("space", FUSING, ids=repr)
+def test_fusion_space_keeps_the_contract(space: SearchSpace, task: ImagingTask) -> None:
+    check_search_space(space, task)
+
+
 @pytest.mark.parametrize("task", [GREY, VOLUMES], ids=["2D", "3D"])
 def test_resnet_keeps_the_contract(task: ImagingTask) -> None:
     check_search_space(ResNet(depth=18), task)
 
 
-@pytest.mark.parametrize("space", SMALL, ids=repr)
+@pytest.mark.parametrize("space", [*SMALL, *FUSING], ids=repr)
 @pytest.mark.parametrize(
     ("task", "layout"), [(GREY, torch.channels_last), (VOLUMES, torch.channels_last_3d)], ids=["2D", "3D"]
 )
@@ -67,32 +79,32 @@ def test_memory_layout_does_not_change_logits(
     assert torch.allclose(plain, laid_out, atol=1e-5)
 
 
-@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+@pytest.mark.parametrize("space", EVERY, ids=repr)
 def test_relus_never_work_in_place(space: SearchSpace) -> None:
     network = space.build(random_genotype(space.choices, numpy_generator(2)), GREY)
     assert not any(module.inplace for module in network.modules() if isinstance(module, nn.ReLU))
 
 
-@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+@pytest.mark.parametrize("space", EVERY, ids=repr)
 def test_masks_are_refused_with_the_method_that_takes_them(space: SearchSpace) -> None:
     with pytest.raises(SettingsError, match="mixsearch"):
         space.build((0,) * len(space.choices), replace(GREY, kind="segmentation"))
 
 
-@pytest.mark.parametrize("space", [*SMALL, ResNet()], ids=repr)
+@pytest.mark.parametrize("space", EVERY, ids=repr)
 def test_a_genotype_of_another_space_is_refused(space: SearchSpace) -> None:
     with pytest.raises(GenotypeError, match="different search space"):
         space.build((0,) * (len(space.choices) + 1), GREY)
 
 
-@pytest.mark.parametrize("space", [*SMALL, ResNet(depth=50)], ids=repr)
+@pytest.mark.parametrize("space", [*SMALL, *FUSING, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
 def test_settings_round_trip(space: SearchSpace) -> None:
     settings = space_settings(space)
     assert space_from_settings(str(settings.pop("name")), settings) == space
 
 
 def test_every_named_space_is_under_this_contract() -> None:
-    assert set(SPACES.values()) == {type(space) for space in SMALL} | {ResNet}
+    assert set(SPACES.values()) == {type(space) for space in EVERY}
 
 
 # The contract itself: each broken space must be told apart, or the checks above prove nothing.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from archimed.networks import depthwise
+from archimed.indicators import depthwise
 
 CASES = [  # images, kernel, stride, padding, dilation
     ((9,), (3,), (1,), (2,), (2,)),
