@@ -7,7 +7,15 @@ from torch import nn
 
 from archimed.errors import SettingsError
 from archimed.networks.heads import PooledLinear
-from archimed.networks.layers import LARGE, check_spatial_dims, convolution
+from archimed.networks.layers import (
+    LARGE,
+    InstanceNorm,
+    Normalisation,
+    check_spatial_dims,
+    convolution,
+    relu_conv_norm,
+    with_normalisation,
+)
 from archimed.networks.stem import stem
 
 
@@ -62,3 +70,34 @@ def test_head_averages_space_then_maps_linearly() -> None:
 def test_other_dimensions_are_refused() -> None:
     with pytest.raises(SettingsError, match="4 axes"):
         check_spatial_dims(4)
+
+
+@pytest.mark.parametrize("size", [(5, 6), (3, 4, 5)], ids=["2D", "3D"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_instance_norm_is_the_library_s_and_keeps_the_layout(size: tuple[int, ...], batch: int) -> None:
+    layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    features = torch.randn(batch, 4, *size).contiguous(memory_format=layout)
+    norm = InstanceNorm(4)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    result = norm(features)
+    torch.testing.assert_close(result, torch.nn.functional.instance_norm(features, weight=norm.weight, bias=norm.bias))
+    assert result.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_norm_passes_a_single_pixel_through(affine: bool) -> None:
+    features = torch.randn(2, 4, 1, 1, 1)
+    assert torch.equal(InstanceNorm(4, affine)(features), features)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("kind", ["batch", "instance"])
+def test_normalisation_is_exchanged_in_place_without_drawing(spatial_dims: int, kind: Normalisation) -> None:
+    network = torch.nn.Sequential(relu_conv_norm(2, 4, spatial_dims))
+    state = torch.get_rng_state()
+    changed = with_normalisation(network, kind, affine=False)
+    assert changed is network
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [name for name, _ in network.named_parameters()] == ["0.1.weight"]
+    assert isinstance(network[0][2], InstanceNorm) == (kind == "instance")

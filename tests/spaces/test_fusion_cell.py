@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from archimed.errors import SettingsError
+from archimed.genotype import random_genotype
+from archimed.networks.layers import InstanceNorm
+from archimed.seeding import numpy_generator
+from archimed.spaces.fusion_cell import FusionCellSpace
+from archimed.task import ImagingTask
+
+
+def task(channels: int) -> ImagingTask:
+    return ImagingTask("binary", ("a", "b"), channels, (16, 16, 16))
+
+
+def build(space: FusionCellSpace, channels: int) -> nn.Module:
+    return space.build(random_genotype(space.choices, numpy_generator(0)), task(channels))
+
+
+def test_ten_operations_are_mixed() -> None:
+    space = FusionCellSpace(num_nodes=2)
+    assert {len(choice.options) for choice in space.mixed_choices} == {10}
+    assert len(space.mixed_choices) == 2 * (2 + 3)
+
+
+def test_the_paper_s_wiring() -> None:
+    """Normal cell: both stems; first reduction: that output and the stem of the sum; then the two outputs before."""
+    space = FusionCellSpace(num_nodes=1, num_reduction=3, width=2, head=3, stem_stride=1)
+    network = build(space, 2)
+    seen: dict[str, tuple[int, ...]] = {}
+    produced: dict[int, str] = {}
+
+    def remember(name: str) -> object:
+        def hook(_module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            seen[name] = tuple(output.shape[1:])
+            produced[id(output)] = name
+            kept.extend([*inputs, output])
+
+        return hook
+
+    kept: list[object] = []
+    for position, stem in enumerate(network.stems):  # type: ignore[arg-type]
+        stem.register_forward_hook(remember(f"stem{position}"))
+    network.stem_of_sum.register_forward_hook(remember("sum"))  # type: ignore[union-attr, operator]
+    names: list[tuple[str, ...]] = []
+    for position, cell in enumerate(network.cells):  # type: ignore[arg-type]
+        cell.register_forward_pre_hook(lambda _c, inputs: names.append(tuple(produced[id(i)] for i in inputs[0])))
+        cell.register_forward_hook(remember(f"cell{position}"))
+    images = torch.randn(1, 2, 16, 16, 16)
+    network(images)
+    assert names == [("stem0", "stem1"), ("cell0", "sum"), ("cell0", "cell1"), ("cell1", "cell2")]
+    assert [seen[f"cell{k}"] for k in range(4)] == [(2, 16, 16, 16), (4, 8, 8, 8), (8, 4, 4, 4), (16, 2, 2, 2)]
+    assert torch.equal(kept[4], images.sum(1, keepdim=True))  # type: ignore[arg-type]
+
+
+def test_one_modality_stands_for_both_inputs() -> None:
+    network = build(FusionCellSpace(modalities=(3,), width=2), 3)
+    assert len(network.stems) == 1  # type: ignore[arg-type]
+    assert network(torch.randn(1, 3, 16, 16, 16)).shape == (1, 2)
+
+
+def test_three_modalities_of_unlike_channels_are_concatenated_and_all_fused() -> None:
+    space = FusionCellSpace(modalities=(1, 3, 1), width=2)
+    network = build(space, 5)
+    assert network.stem_of_sum[0].in_channels == 5  # type: ignore[index, union-attr]
+    assert len(network.cells[0].bring) == 3  # type: ignore[index, union-attr, arg-type]
+    assert "input1+input3" in space.choices[0].options
+
+
+@pytest.mark.parametrize(("modalities", "channels"), [(None, 3), ((1, 1), 1), ((2, 2), 3)])
+def test_channels_must_be_those_of_the_modalities(modalities: tuple[int, ...] | None, channels: int) -> None:
+    with pytest.raises(SettingsError, match=r"space\.modalities"):
+        build(FusionCellSpace(modalities=modalities, width=2), channels)
+
+
+def test_single_volumes_need_no_batch_statistics() -> None:
+    network = build(FusionCellSpace(width=2), 2)
+    assert not any(isinstance(layer, nn.BatchNorm3d) for layer in network.modules())
+    assert any(isinstance(layer, InstanceNorm) for layer in network.modules())
+
+
+def test_logits_depend_on_the_image_although_every_image_is_normalised() -> None:
+    network = build(FusionCellSpace(width=4), 2).eval()
+    first, second = network(torch.randn(2, 2, 16, 16, 16))
+    assert not torch.allclose(first, second, atol=1e-4)
