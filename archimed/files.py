@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ def append_line(path: Path, record: Mapping[str, object]) -> None:
     """Append one record to a JSON-lines log and hand it to the operating system at once."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Write a JSON-lines log anew, atomically."""
+    write_text(path, "".join(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in records))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """Cases dealt into parts: whole patients at a time, every part with about the same mix of classes."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
 
 from archimed.data.dataset import Dataset
 from archimed.errors import DataError
@@ -42,12 +43,19 @@ class Dealer:
     @classmethod
     def of(cls, dataset: Dataset, seed: int) -> "Dealer":
         """The dealer of a data set."""
+        patients = [case.patient for case in dataset.cases]
+        return cls.of_cases(patients, dataset.target, dataset.task.class_names, seed)
+
+    @classmethod
+    def of_cases(
+        cls, patients: Sequence[str], target: Shaped[Tensor, "case *label"], names: tuple[str, ...], seed: int
+    ) -> "Dealer":
+        """The dealer of cases with these patients and targets; `names` are the classes or labels of the task."""
         number: dict[str, int] = {}
-        patients = np.array([number.setdefault(case.patient, len(number)) for case in dataset.cases], int)
-        target = dataset.target.numpy()
-        names = dataset.task.class_names
-        shows = target == 1 if target.ndim == 2 else target[:, None] == np.arange(len(names))
-        return cls(shows, _rarest(shows), patients, seed, names if target.ndim == 1 else ())
+        numbers = np.array([number.setdefault(patient, len(number)) for patient in patients], int)
+        known = target.numpy()
+        shows = known == 1 if known.ndim == 2 else known[:, None] == np.arange(len(names))
+        return cls(shows, _rarest(shows), numbers, seed, names if known.ndim == 1 else ())
 
     def require_patients(self, rows: Rows, least: int) -> None:
         """DataError unless there are that many patients, and where each case has one class, that many of each."""

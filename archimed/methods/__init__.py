@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from archimed.methods.protocol import Method
 
 
-PARTS = ("name", "presets", "space", "search", "training", "evaluator", "run_search")
+PARTS = (
+    *("name", "presets", "searched_baselines", "space", "search", "training"),
+    *("pool", "search_seconds", "run_search"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ METHODS: Mapping[str, MethodEntry] = {
     "mstf-nas": MethodEntry(
         "archimed.methods.mstf_nas", "MstfNas", "training-free evolution over multi-scale cells (2D classification)"
     ),
+    "mm-nas": MethodEntry(
+        "archimed.methods.mm_nas", "MmNas", "gradient search of how modalities such as PET and CT fuse (2D, 3D)"
+    ),
+    "darts": MethodEntry("archimed.methods.darts", "Darts", "gradient search of DARTS cells (2D, 3D classification)"),
     "random-search": MethodEntry(
         "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"
     ),

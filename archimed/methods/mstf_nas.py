@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
-from archimed.evaluators.training_free import TrainingFree
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem, Selection
+from archimed.methods.random_search import FROM_RANDOM_POOL, RandomSearch, random_search_beside
 from archimed.methods.training_free import (
     ScoringSettings,
     best_by_indicators,
     canonical_form,
-    evaluator_of,
     score_candidates,
+    scoring_seconds,
 )
 from archimed.seeding import numpy_generator
 from archimed.spaces import SearchSpace
@@ -55,6 +55,7 @@ class MstfNas:
     training: Recipe = field(default_factory=Recipe)
 
     name: ClassVar[str] = "mstf-nas"
+    searched_baselines: ClassVar[tuple[str, ...]] = FROM_RANDOM_POOL
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "space.width": 32,
@@ -67,9 +68,13 @@ class MstfNas:
         "paper": {"search.indicators": ["naswot", "synflow"], "training.early_stop_patience": None},
     }
 
-    def evaluator(self, problem: SearchProblem) -> TrainingFree:
-        """Measures candidates by the indicators of the search."""
-        return evaluator_of(self.space, self.search, problem)()
+    def pool(self, unique_candidates: int) -> RandomSearch:
+        """Random search by the same indicators, with as many unique candidates."""
+        return random_search_beside(self, unique_candidates)
+
+    def search_seconds(self, problem: SearchProblem) -> float:
+        """How long it takes to score all candidates."""
+        return scoring_seconds(self.space, self.search, problem)
 
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
         """Evolve, then take the survivor with the highest sum of rescaled indicators (Sec. IV-B1)."""

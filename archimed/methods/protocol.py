@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from archimed.candidate import Candidate
 from archimed.data.dataset import Subset
 from archimed.data.normalisation import Normalisation
-from archimed.evaluators.protocol import Evaluate
 from archimed.genotype import Genotype
 from archimed.spaces import SearchSpace
 from archimed.task import ImagingTask
@@ -27,6 +27,7 @@ class SearchProblem:
         seed: the seed of this repeat; every stream of random numbers derives from it.
         machine: threads, device, precision.
         workers: processes that score candidates.
+        patients: who each training case is of; empty if every case counts as its own. Kept in memory only.
     """
 
     task: ImagingTask
@@ -36,6 +37,7 @@ class SearchProblem:
     seed: int
     machine: Machine
     workers: int = 1
+    patients: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,22 @@ class Journal:
     Attributes:
         known: the candidates logged so far, in order; a search takes their results instead of measuring again.
         record: called with each newly measured candidate.
-        progress: called with (candidates done, candidates planned or None, generation).
-        stop: asked between candidates; True ends the search with what it has.
+        progress: called with (units done, units planned, what they are and how it goes).
+        stop: asked between candidates or steps; True ends the search with what it has.
+        folder: where a search that learns keeps its state between interruptions, its own; None keeps none.
+        restore_epochs: called once, before new epochs, with the records of all epochs that the state holds.
+        record_epoch: called with the record of each new epoch, after its state is on disk.
+        say: called with what a person should know, in a sentence.
     """
 
     known: Sequence[Candidate] = ()
     record: Callable[[Candidate], None] = lambda _: None
-    progress: Callable[[int, int | None, int], None] = lambda _done, _planned, _generation: None
+    progress: Callable[[float, float, str], None] = lambda _done, _planned, _note: None
     stop: Callable[[], bool] = lambda: False
+    folder: Path | None = None
+    restore_epochs: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
+    record_epoch: Callable[[Mapping[str, Any]], None] = lambda _: None
+    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """What came of a search: its selections, and how many unique candidates it scored."""
+    """What came of a search: its selections, and how many unique candidates it scored one by one (0 if it learnt)."""
 
     selections: tuple[Selection, ...]
     unique_candidates: int
@@ -79,11 +89,13 @@ class Method(Protocol):
     """A frozen dataclass, one file per paper. Its fields are the sections `space`, `search` and `training` of a run.
 
     `name` is what the command line calls it and the name of its network in a run; `presets` are overlays of dotted
-    settings, at least `quick` and `paper`.
+    settings, at least `quick` and `paper`; `searched_baselines` are the baselines that a search gives: its own, or
+    that of `pool`.
     """
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    searched_baselines: ClassVar[tuple[str, ...]]
 
     @property
     def space(self) -> SearchSpace:
@@ -100,8 +112,12 @@ class Method(Protocol):
         """How every network of the run is trained, the baselines included."""
         ...
 
-    def evaluator(self, problem: SearchProblem) -> Evaluate:
-        """What measures candidates in this process; tells how long one takes before a search is begun."""
+    def pool(self, unique_candidates: int) -> "Method | None":
+        """The search that gives `searched_baselines`, at the cost of this one; None if `run_search` gives them too."""
+        ...
+
+    def search_seconds(self, problem: SearchProblem) -> float:
+        """How long one search will take, by a short trial."""
         ...
 
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:

@@ -12,14 +12,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 from archimed.candidate import Candidate
-from archimed.evaluators.training_free import TrainingFree
-from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem, Selection
+from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.methods.training_free import (
     ScoringSettings,
     best_by_indicators,
     canonical_form,
-    evaluator_of,
     score_candidates,
+    scoring_seconds,
 )
 from archimed.seeding import numpy_generator
 from archimed.spaces import SearchSpace
@@ -28,6 +27,7 @@ from archimed.strategies import RandomSearch as RandomStrategy
 from archimed.training.recipe import Recipe
 
 PAPER_CANDIDATES = 100  # MSTF-NAS, Sec. IV-E4
+FROM_RANDOM_POOL = ("random-search", "random-search-100", "parameters", "macs")  # networks that one pool gives
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -53,6 +53,7 @@ class RandomSearch:
     training: Recipe = field(default_factory=Recipe)
 
     name: ClassVar[str] = "random-search"
+    searched_baselines: ClassVar[tuple[str, ...]] = FROM_RANDOM_POOL
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {"space.width": 32, "search.candidates": 50, "training.epochs": 6, "training.batch_size": 32},
         "paper": {
@@ -62,9 +63,12 @@ class RandomSearch:
         },
     }
 
-    def evaluator(self, problem: SearchProblem) -> TrainingFree:
-        """Measures candidates by the indicators of the search."""
-        return evaluator_of(self.space, self.search, problem)()
+    def pool(self, unique_candidates: int) -> None:
+        """None: this search gives the baselines itself."""
+
+    def search_seconds(self, problem: SearchProblem) -> float:
+        """How long it takes to score all candidates."""
+        return scoring_seconds(self.space, self.search, problem)
 
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
         """Score the draws; choose the best by indicators of all and of the first 100, the largest, the costliest."""
@@ -103,3 +107,19 @@ class RandomSearch:
             Selection(name, self.space, candidate.genotype, rule, candidate.measurements)
             for name, (candidate, rule) in chosen.items()
         )
+
+
+def random_search_beside(method: Method, unique_candidates: int) -> RandomSearch:
+    """Random search in a method's space, by its indicators, with as many unique candidates as the method scored."""
+    defaults = RandomSearchSettings()
+    return RandomSearch(
+        space=method.space,
+        search=RandomSearchSettings(
+            indicators=getattr(method.search, "indicators", defaults.indicators),
+            objectives=getattr(method.search, "objectives", None),
+            batch_size=getattr(method.search, "batch_size", defaults.batch_size),
+            image_size=method.search.image_size,
+            candidates=unique_candidates,
+        ),
+        training=method.training,
+    )

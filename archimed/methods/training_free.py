@@ -1,6 +1,7 @@
 """What training-free searches share: the batch they score on, the scoring itself, and selection by indicators."""
 
 import functools
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from archimed.candidate import Candidate
 from archimed.errors import SettingsError
 from archimed.evaluators.training_free import ALWAYS, TrainingFree
 from archimed.evaluators.workers import spread
+from archimed.genotype import random_genotype
 from archimed.indicators import Indicator, find_indicator
 from archimed.methods.protocol import Journal, SearchProblem
 from archimed.objectives import SignedSums, capability, eq5
@@ -19,6 +21,8 @@ from archimed.search import SearchResult, search_population, select_best
 from archimed.seeding import numpy_generator
 from archimed.spaces import SearchSpace, canonical
 from archimed.strategies import Strategy
+
+TRIAL_CANDIDATES = 3
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -49,6 +53,11 @@ class ScoringSettings:
         for name in self.indicators:
             find_indicator(name)
         self.objective_functions()
+
+    @property
+    def planned_candidates(self) -> int:
+        """Candidates that the search will score at most."""
+        return 0
 
     def objective_functions(self) -> SignedSums:
         """The objectives asked for, or Eq. 5 of two indicators.
@@ -104,6 +113,10 @@ def score_candidates(
 ) -> SearchResult:
     """Run the search loop with training-free scoring; the result depends on the seed alone."""
     make_evaluator = evaluator_of(space, settings, problem)
+
+    def progress(done: int, planned: int | None, generation: int) -> None:
+        journal.progress(done, planned or settings.planned_candidates, f"candidates, generation {generation}")
+
     with spread(make_evaluator, problem.workers, problem.machine.threads) as evaluate:
         return search_population(
             strategy,
@@ -112,9 +125,18 @@ def score_candidates(
             generations=generations,
             known=journal.known,
             record=journal.record,
-            progress=journal.progress,
+            progress=progress,
             stop=journal.stop,
         )
+
+
+def scoring_seconds(space: SearchSpace, settings: ScoringSettings, problem: SearchProblem) -> float:
+    """How long it takes to score the planned candidates: each as long as the median of a few, the first left out."""
+    rng = numpy_generator(problem.seed, "trial candidates")
+    genotypes = [random_genotype(space.choices, rng) for _ in range(TRIAL_CANDIDATES + 1)]
+    with problem.machine.session():
+        measured = list(evaluator_of(space, settings, problem)()(genotypes))[1:]
+    return settings.planned_candidates * statistics.median(one.seconds for one in measured)
 
 
 def canonical_form(space: SearchSpace) -> Callable[[tuple[int, ...]], tuple[int, ...]]:

@@ -86,6 +86,15 @@ class RunDirectory:
         return self.path / "search" / "candidates.jsonl"
 
     @property
+    def search_epochs(self) -> Path:
+        """One line per epoch of a search that learns."""
+        return self.path / "search" / "epochs.jsonl"
+
+    def search_state(self, fold: int, seed: int) -> Path:
+        """The folder in which a search that learns keeps its state, one per fold and seed."""
+        return self.path / "search" / "state" / f"fold{fold}.seed{seed}"
+
+    @property
     def selected(self) -> Path:
         """The chosen genotypes and the rule that chose them."""
         return self.path / "search" / "selected.json"

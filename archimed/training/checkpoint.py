@@ -9,7 +9,7 @@ Random numbers need no state: every epoch has its own stream (see `archimed.seed
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,8 +68,7 @@ class StateFolder:
         tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
         if state.best is not state.records[-1]:  # else the best weights are the network's
             tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
-        for index, values in state.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(state.optimizer).items()}
         text = {
             "fingerprint": self.fingerprint,
             "best_epoch": state.best.epoch if state.best else None,
@@ -110,9 +109,9 @@ class StateFolder:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         records = [EpochRecord.from_dict(record) for record in text["records"]]
         best_epoch = text["best_epoch"]
-        state.network.load_state_dict(_below("network.", tensors))
-        _restore_optimizer(state.optimizer, _below("optimizer.", tensors))
-        state.best_weights = _below("best.", tensors) or _below("network.", tensors)
+        state.network.load_state_dict(below("network.", tensors))
+        restore_optimizer(state.optimizer, below("optimizer.", tensors))
+        state.best_weights = below("best.", tensors) or below("network.", tensors)
         state.records[:] = records
         state.cautions[:] = text["cautions"]
         state.best = None if best_epoch is None else records[best_epoch - 1]
@@ -172,11 +171,21 @@ class StateFolder:
             )
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers, by `<parameter>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": value for index, values in state.items() for key, value in values.items() if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer back what `optimizer_tensors` told."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     values: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from archimed.batch import target_loss
 from archimed.data.arrays import Arrays
+from archimed.errors import SettingsError
 from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise
 from archimed.training.recipe import Recipe
@@ -32,8 +33,9 @@ class Examples(Protocol):
 
 
 def adam(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer; one fused kernel updates all weights."""
-    return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    """The recipe's optimizer; one fused kernel updates all weights, if there are any."""
+    group = {"params": [*network.parameters()]}
+    return torch.optim.Adam([group], lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def training_step(
@@ -81,6 +83,15 @@ def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
     if len(parts) > 1 and len(parts[-1]) == 1 < batch_size:
         parts[-2:] = [torch.cat(parts[-2:])]
     return iter(parts)
+
+
+def refuse_batches_of_one(network: nn.Module, batch_size: int, setting: str) -> None:
+    """SettingsError if a network with batch normalisation would be trained one image at a time."""
+    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        raise SettingsError(
+            f"Batch normalisation needs batches of two or more; {setting} is 1. Set it to 2 or more, or use "
+            "--set space.normalisation=instance."
+        )
 
 
 class NormalisedImages:

@@ -1,0 +1,106 @@
+"""What methods that learn an architecture by gradients share: their checks, the search and what is selected."""
+
+import dataclasses
+import math
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from archimed.batch import Batch
+from archimed.data.halves import halves
+from archimed.errors import SettingsError
+from archimed.genotype import random_genotype
+from archimed.methods.bilevel_loop import search_bilevel
+from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem, Selection
+from archimed.methods.supernet_memory import build_supernet, settle_memory
+from archimed.seeding import numpy_generator, torch_generator
+from archimed.spaces import SearchSpace
+from archimed.spaces.protocol import RelaxableSpace
+from archimed.strategies.bilevel import BilevelSettings, Learner, draw_alpha
+from archimed.training.losses import class_weights
+from archimed.training.recipe import Recipe
+
+SEARCHED_BASELINES = ("random-search",)
+OF_THE_SUPERNET = ("width", "num_cells")  # settings of the search that replace those of the space
+TRIAL_STEPS = 2
+VALIDATION_COST = 1 / 6  # of an image in validation, in units of a pair of steps on one: one pass of six
+RULES = {
+    "auc": "the epoch of the highest validation AUC of the supernet, of equals the lower loss, then the earlier",
+    "loss": "the epoch of the lowest validation loss of the supernet, of equals the earlier",
+    "last": "the last epoch",
+}
+
+
+def searched_space(space: SearchSpace, settings: BilevelSettings) -> RelaxableSpace:
+    """The space as the search sees it: with the supernet's width and number of cells.
+
+    Raises:
+        SettingsError: the space has no supernet, or not what the search would set.
+    """
+    if not isinstance(space, RelaxableSpace):
+        raise SettingsError(
+            f"A gradient search needs a space with a supernet; {type(space).__name__} has none. Use "
+            "--set space.name=darts_cell or fusion_cell, or another method."
+        )
+    wanted = {name: getattr(settings, name, None) for name in OF_THE_SUPERNET}
+    changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    known: set[str] = {field.name for field in dataclasses.fields(space)} if dataclasses.is_dataclass(space) else set()
+    if missing := [name for name in changes if name not in known]:
+        raise SettingsError(
+            f"search.{missing[0]} replaces that of the space, and {type(space).__name__} has none; got "
+            f"{changes[missing[0]]}. Leave it out with --set search.{missing[0]}=null."
+        )
+    return dataclasses.replace(space, **changes)  # type: ignore[type-var]
+
+
+def run_bilevel(
+    name: str,
+    space: SearchSpace,
+    settings: BilevelSettings,
+    training: Recipe,
+    problem: SearchProblem,
+    journal: Journal,
+) -> SearchOutcome:
+    """Search, derive the architecture of the epoch picked, and draw one at random from the same space beside it."""
+    searched = searched_space(space, settings)
+    weights = class_weights(problem.train.target, problem.task.num_outputs, training)
+    found = search_bilevel(searched, settings, problem, journal, weights)
+    rule = f"derived from the mixture of {RULES[settings.pick_by]}"
+    figures = {"epoch": float(found.epoch), "validation_loss": found.validation_loss}
+    figures |= {f"validation_{key}": value for key, value in found.validation.items() if value is not None}
+    drawn = random_genotype(space.choices, numpy_generator(problem.seed, "random architecture"))
+    return SearchOutcome(
+        (
+            Selection(name, space, searched.derive(found.mixture), rule, figures),
+            Selection("random-search", space, drawn, "one architecture drawn at random from the same space"),
+        ),
+        unique_candidates=0,
+    )
+
+
+def bilevel_seconds(space: SearchSpace, settings: BilevelSettings, problem: SearchProblem) -> float:
+    """How long a search will take to its last epoch, from a few pairs of steps."""
+    searched, machine = searched_space(space, settings), problem.machine
+    weight_half, architecture_half = halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
+    size = min(settings.batch_size, len(weight_half), len(architecture_half))
+    rows = torch.arange(size)
+    with machine.session():
+        memory = settle_memory(searched, settings, problem, lambda _: None)
+        supernet = machine.place_network(build_supernet(searched, problem.task, settings, memory, problem.seed))
+        alpha = draw_alpha(searched.mixed_choices, torch_generator(problem.seed, "alpha"))
+        learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast)
+        first, second = (
+            Batch(machine.place_images(problem.normalise(half.images.take(rows))), half.target[rows].to(machine.device))
+            for half in (weight_half, architecture_half)
+        )
+        times = []
+        for _ in range(TRIAL_STEPS + 1):
+            started = time.perf_counter()
+            learner.learn_architecture(second, first)
+            float(learner.learn_weights(first))  # reading the loss waits for a GPU
+            times.append(time.perf_counter() - started)
+    steps = math.ceil(len(weight_half) / size)
+    each = statistics.median(times[1:])
+    return settings.epochs * each * (steps + VALIDATION_COST * len(problem.validation) / size)

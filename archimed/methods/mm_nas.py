@@ -1,0 +1,93 @@
+"""MM-NAS: cells that decide how modalities such as PET and CT fuse, learnt by gradients (Peng et al., MICCAI 2020).
+
+Where the paper is silent or cannot be followed: its 40 training cases have no part for the architecture's loss or for
+picking the epoch, so the training part of a fold is halved by patient and its validation part picks; at its batch size
+of one, batch normalisation has nothing to average, so networks normalise each image by itself; what it takes from
+DARTS without a number (Adam's averages and decay, momentum, clipping, derivation) is as in DARTS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings_dataclass
+
+from archimed.methods.differentiable import SEARCHED_BASELINES, bilevel_seconds, run_bilevel, searched_space
+from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
+from archimed.spaces import SearchSpace
+from archimed.spaces.fusion_cell import FusionCellSpace
+from archimed.strategies.bilevel import BilevelSettings
+from archimed.training.recipe import Recipe
+
+
+@settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class MmNasSearch(BilevelSettings):
+    """The bilevel search at a size for tens or hundreds of volumes and a processor; `paper` has the paper's."""
+
+    epochs: int = Field(
+        default=40, ge=1, description="passes over the weight half of the training cases (ours; MM-NAS: 200)"
+    )
+    batch_size: int = Field(default=4, ge=1, description="images of each half per step (ours; MM-NAS: 1)")
+    learning_rate: float = Field(
+        default=0.01, gt=0, description="first step size of the weights, SGD (ours; MM-NAS: 0.0001)"
+    )
+    alpha_learning_rate: float = Field(
+        default=3e-3, gt=0, description="step size of alpha, Adam (ours, for few steps an epoch; MM-NAS: 0.0005)"
+    )
+    warmup_epochs: int = Field(
+        default=5, ge=0, description="first epochs, in which only the weights learn (ours; MM-NAS: none)"
+    )
+    width: int | None = Field(
+        default=None, ge=2, description="space.width of the supernet; empty: as the network's (MM-NAS: unstated)"
+    )
+
+
+@dataclass(frozen=True)
+class MmNas:
+    """The whole method; every choice is a field."""
+
+    space: SearchSpace = field(default_factory=FusionCellSpace)
+    search: MmNasSearch = field(default_factory=MmNasSearch)
+    training: Recipe = field(default_factory=lambda: Recipe(batch_size=8))
+
+    name: ClassVar[str] = "mm-nas"
+    searched_baselines: ClassVar[tuple[str, ...]] = SEARCHED_BASELINES
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "space.width": 4,
+            "space.num_nodes": 2,
+            "space.num_reduction": 2,
+            "space.head": 16,
+            "search.epochs": 4,
+            "search.warmup_epochs": 1,
+            "training.epochs": 6,
+            "evaluation.baselines": "random-search",
+        },
+        "paper": {
+            "search.epochs": 200,
+            "search.batch_size": 1,
+            "search.learning_rate": 1e-4,
+            "search.least_learning_rate": 1e-4,
+            "search.alpha_learning_rate": 5e-4,
+            "search.warmup_epochs": 0,
+            "training.epochs": 200,
+            "training.batch_size": 1,
+            "training.milestones": [],
+            "training.early_stop_patience": None,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        searched_space(self.space, self.search)
+
+    def pool(self, unique_candidates: int) -> None:
+        """None: `run_search` draws the random architecture itself."""
+
+    def search_seconds(self, problem: SearchProblem) -> float:
+        """How long all epochs take, from a few pairs of steps."""
+        return bilevel_seconds(self.space, self.search, problem)
+
+    def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
+        """Let weights and alpha learn in turn; derive per node the two strongest edges, each with its operation."""
+        return run_bilevel(self.name, self.space, self.search, self.training, problem, journal)

@@ -1,0 +1,315 @@
+"""Bilevel search by gradients (DARTS, Liu et al., 2019): its settings and its two steps, on weights and on alpha."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as settings_dataclass
+from torch import Tensor, nn
+
+from archimed.batch import Batch, target_loss
+from archimed.genotype import Choice, Genotype
+
+Alpha = Mapping[str, Tensor]  # name of a mixed choice -> one number per option [option], on the host
+Mixture = Mapping[str, Tensor]
+Loss = Callable[[Mixture], Tensor]  # of the supernet as it stands, on one batch
+Memory = Literal["auto", "none", "checkpoint", "partial"]
+ALPHA_SPREAD = 1e-3  # standard deviation of the first alpha (DARTS)
+SKIP = "identity"
+
+
+@settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BilevelSettings:
+    """How weights and architecture learn in turn, each on its own half of the training cases (by patient)."""
+
+    epochs: int = Field(default=50, ge=1, description="passes over the weight half of the training cases (DARTS)")
+    batch_size: int = Field(default=64, ge=1, description="images of each half per step (DARTS)")
+    warmup_epochs: int = Field(
+        default=0, ge=0, description="first epochs, in which only the weights learn (DARTS: none; PC-DARTS: 15 of 50)"
+    )
+    order: Literal["first", "second"] = Field(
+        default="first",
+        description="gradient of alpha: first takes the weights as they are, second looks one weight step ahead and "
+        "costs about four times as much (DARTS)",
+    )
+    learning_rate: float = Field(default=0.025, gt=0, description="first step size of the weights, SGD (DARTS)")
+    least_learning_rate: float = Field(
+        default=0.001, ge=0, description="step size that a cosine leads to over the epochs (DARTS)"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of the weights' SGD (DARTS)")
+    weight_decay: float = Field(default=3e-4, ge=0, description="L2 penalty on the weights (DARTS)")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of the weights' gradient (DARTS)")
+    alpha_learning_rate: float = Field(default=3e-4, gt=0, description="step size of alpha, Adam (DARTS)")
+    alpha_betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's averages for alpha (DARTS)")
+    alpha_weight_decay: float = Field(default=1e-3, ge=0, description="L2 penalty on alpha (DARTS)")
+    memory: Memory = Field(
+        default="auto",
+        description="none keeps all features for the backward pass; checkpoint computes each cell again in it; partial "
+        "mixes a share of the channels only (PC-DARTS), which is another search; auto is none if that fits into the "
+        "free memory by an estimate, else checkpoint",
+    )
+    channel_share: int = Field(
+        default=4, ge=2, description="k: memory=partial mixes 1/k of the channels (PC-DARTS, CIFAR)"
+    )
+    pick_by: Literal["auc", "loss", "last"] = Field(
+        default="auc",
+        description="what picks the epoch whose alpha is derived: the supernet's validation AUC (ties to the lower "
+        "loss), its validation loss, or the last epoch (DARTS); ties go to the earlier epoch, the warm-up has no part "
+        "(ours)",
+    )
+    stop_at_skips: int | None = Field(
+        default=None,
+        ge=1,
+        description="stop once the derived normal cell has that many skip connections, and pick an epoch before it "
+        "(DARTS+: 2); empty: never",
+    )
+    image_size: int | None = Field(default=None, ge=8, description="pixels per side in the search; empty: as the data")
+
+    @model_validator(mode="after")
+    def _alpha_learns(self) -> "BilevelSettings":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must leave epochs in which alpha learns; got {self.warmup_epochs} of {self.epochs}"
+            )
+        return self
+
+    @property
+    def planned_candidates(self) -> int:
+        """None: architectures are not scored one by one."""
+        return 0
+
+
+def draw_alpha(choices: Sequence[Choice], generator: torch.Generator) -> dict[str, Tensor]:
+    """The first alpha, 1e-3 times standard normal numbers, ready to learn."""
+    return {
+        choice.name: (ALPHA_SPREAD * torch.randn(len(choice.options), generator=generator)).requires_grad_()
+        for choice in choices
+    }
+
+
+def mixture_of(alpha: Alpha) -> dict[str, Tensor]:
+    """The weights of the options: softmax over each choice (DARTS, Eq. 2; MM-NAS, Eq. 2)."""
+    return {name: numbers.softmax(0) for name, numbers in alpha.items()}
+
+
+def weight_optimizer(supernet: nn.Module, settings: BilevelSettings) -> torch.optim.SGD:
+    """SGD on the weights."""
+    return torch.optim.SGD(
+        supernet.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def alpha_optimizer(alpha: Alpha, settings: BilevelSettings) -> torch.optim.Adam:
+    """Adam on alpha."""
+    first, second = settings.alpha_betas
+    return torch.optim.Adam(
+        list(alpha.values()),
+        lr=settings.alpha_learning_rate,
+        betas=(first, second),
+        weight_decay=settings.alpha_weight_decay,
+    )
+
+
+def learning_rate_at(settings: BilevelSettings, epoch: int) -> float:
+    """The weights' step size in an epoch, counted from 1: a cosine from the first to the least."""
+    height = (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
+    return settings.least_learning_rate + (settings.learning_rate - settings.least_learning_rate) * height
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A supernet and its alpha while they learn.
+
+    Attributes:
+        supernet: called with images and a mixture.
+        alpha: on the host.
+        weights: steps the supernet.
+        architecture: steps alpha.
+        settings: `search.*`.
+        class_weights: of the loss, on the supernet's device; None if all weigh the same.
+        autocast: the context of every forward pass.
+    """
+
+    supernet: nn.Module
+    alpha: Alpha
+    weights: torch.optim.SGD
+    architecture: torch.optim.Adam
+    settings: BilevelSettings
+    class_weights: Tensor | None = None
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    @classmethod
+    def of(
+        cls,
+        supernet: nn.Module,
+        alpha: Alpha,
+        settings: BilevelSettings,
+        class_weights: Tensor | None = None,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> "Learner":
+        """A learner at its beginning, the optimizers fresh."""
+        weights, architecture = weight_optimizer(supernet, settings), alpha_optimizer(alpha, settings)
+        return cls(supernet, alpha, weights, architecture, settings, class_weights, autocast)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the weights' step size of an epoch, counted from 1."""
+        for group in self.weights.param_groups:
+            group["lr"] = learning_rate_at(self.settings, epoch)
+
+    def loss(self, batch: Batch) -> Loss:
+        """The supernet's loss on a batch, as a function of the mixture."""
+
+        def value(mixture: Mixture) -> Tensor:
+            with self.autocast():
+                logits = self.supernet(batch.images, mixture)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return target_loss(logits, batch.target, self.class_weights)
+
+        return value
+
+    def learn_architecture(self, batch: Batch, weight_batch: Batch) -> Tensor:
+        """One step on alpha; the loss of the architecture batch."""
+        loss = self.loss(batch)
+        if self.settings.order == "first":
+            value, gradients = first_order(self.supernet, self.alpha, loss)
+        else:
+            value, gradients = second_order(self.supernet, self.alpha, loss, self.loss(weight_batch), self.weights)
+        alpha_step(self.alpha, gradients, self.architecture)
+        return value
+
+    def learn_weights(self, batch: Batch) -> Tensor:
+        """One step on the weights; the loss of their batch."""
+        return weight_step(self.supernet, self.alpha, self.loss(batch), self.weights, self.settings.clip)
+
+
+def weight_step(
+    supernet: nn.Module, alpha: Alpha, loss: Loss, optimizer: torch.optim.SGD, clip: float
+) -> Float[Tensor, ""]:
+    """One step on the weights, alpha held; returns the loss, detached."""
+    with torch.no_grad():
+        mixture = mixture_of(alpha)
+    value = loss(mixture)
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()
+    nn.utils.clip_grad_norm_(supernet.parameters(), clip)
+    optimizer.step()
+    return value.detach()
+
+
+def first_order(supernet: nn.Module, alpha: Alpha, architecture_loss: Loss) -> tuple[Tensor, list[Tensor]]:
+    """The loss of the architecture half and its gradient by alpha, the weights held; theirs are not computed."""
+    with held(supernet):
+        value = architecture_loss(mixture_of(alpha))
+        return value.detach(), _gradients(value, list(alpha.values()))
+
+
+def second_order(
+    supernet: nn.Module, alpha: Alpha, architecture_loss: Loss, weight_loss: Loss, optimizer: torch.optim.SGD
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss of the architecture half after one step on the weights, and its gradient by alpha through that step.
+
+    With w' = w - r (m b + dL_w/dw + d w), the SGD step from w (rate r, momentum m, its average b, decay d; clipping
+    left out), the gradient is dL_a(w')/dalpha - r v d2L_w/(dw dalpha), v = dL_a(w')/dw' (DARTS, Eq. 7). The product
+    with v is exact, by a second backward pass. The weights are as they were afterwards, to the bit.
+    """
+    weights, numbers = [one for one in supernet.parameters() if one.requires_grad], list(alpha.values())
+    with torch.no_grad():
+        mixture = mixture_of(alpha)
+    gradients = _gradients(weight_loss(mixture), weights)
+    with _moved(weights, _sgd_step(weights, gradients, optimizer)):
+        value = architecture_loss(mixture_of(alpha))
+        both = _gradients(value, [*numbers, *weights])
+    direct, by_weights = both[: len(numbers)], both[len(numbers) :]
+    slopes = torch.autograd.grad(weight_loss(mixture_of(alpha)), weights, create_graph=True, materialize_grads=True)
+    pairs = [(slope, v) for slope, v in zip(slopes, by_weights, strict=True) if slope.requires_grad]
+    through = torch.autograd.grad(
+        [slope for slope, _ in pairs], numbers, grad_outputs=[v for _, v in pairs], materialize_grads=True
+    )
+    rate = optimizer.param_groups[0]["lr"]
+    return value.detach(), [one - rate * other for one, other in zip(direct, through, strict=True)]
+
+
+def alpha_step(alpha: Alpha, gradients: Sequence[Tensor], optimizer: torch.optim.Adam) -> None:
+    """One step on alpha by the gradients of `first_order` or `second_order`."""
+    for numbers, gradient in zip(alpha.values(), gradients, strict=True):
+        numbers.grad = gradient
+    optimizer.step()
+
+
+@contextmanager
+def held(supernet: nn.Module) -> Iterator[None]:
+    """No gradient by the weights is computed in this block, which must contain the backward pass too."""
+    learning = [weight for weight in supernet.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
+
+
+def _gradients(value: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
+    return list(torch.autograd.grad(value, of, materialize_grads=True))
+
+
+def _sgd_step(weights: Sequence[Tensor], gradients: Sequence[Tensor], optimizer: torch.optim.SGD) -> list[Tensor]:
+    """Where one step of the optimizer would lead."""
+    group = optimizer.param_groups[0]
+    ahead = []
+    with torch.no_grad():
+        for weight, gradient in zip(weights, gradients, strict=True):
+            average = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
+            direction = gradient + group["weight_decay"] * weight
+            if average is not None:
+                direction = direction + group["momentum"] * average
+            ahead.append(weight - group["lr"] * direction)
+    return ahead
+
+
+@contextmanager
+def _moved(weights: Sequence[Tensor], there: Sequence[Tensor]) -> Iterator[None]:
+    """The weights elsewhere for a while: their memory itself, so that cells computed again see the same."""
+    before = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        torch._foreach_copy_(list(weights), list(there))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(list(weights), before)
+
+
+def share_of(option: str, mixture: Mixture, choices: Sequence[Choice]) -> float:
+    """The mean weight of an option over the choices that offer it; 0 if none does."""
+    weights = [
+        float(mixture[choice.name][choice.options.index(option)]) for choice in choices if option in choice.options
+    ]
+    return sum(weights) / len(weights) if weights else 0.0
+
+
+def entropy_of(mixture: Mixture) -> float:
+    """How undecided a mixture is: the mean entropy of its choices, 1 where all options weigh the same, 0 if one is all."""
+    parts = [
+        float(torch.special.entr(weights.double()).sum()) / math.log(len(weights))
+        for weights in mixture.values()
+        if len(weights) > 1
+    ]
+    return sum(parts) / len(parts) if parts else 0.0
+
+
+def count_skips(genotype: Genotype, choices: Sequence[Choice]) -> int:
+    """Skip connections of a genotype's normal cell; of the whole genotype where no choice is of a normal cell."""
+    skips = [choice.name for gene, choice in zip(genotype, choices, strict=True) if choice.options[gene] == SKIP]
+    if any(choice.name.startswith("normal.") for choice in choices):
+        skips = [name for name in skips if name.startswith("normal.")]
+    return len(skips)
