@@ -131,7 +131,7 @@ def _check_count(
 ) -> None:
     told, there = content.get("numTraining"), len(parts["train"])
     if told is not None and told != there:
-        problems.caution(f"numTraining is {shown(told)}, and there are {there} training entries: {path}.")
+        problems.caution(f"numTraining is {shown(told)}, and there are {there} training entries in {path.name}.")
 
 
 def _modalities(content: Mapping[str, Any], count: int, path: Path) -> tuple[Modality, ...]:

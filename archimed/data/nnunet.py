@@ -180,7 +180,7 @@ def _visible(folder: Path) -> Sequence[Path]:
 def _check_count(description: Mapping[str, Any], count: int, path: Path, problems: Problems) -> None:
     told = description.get("numTraining")
     if told is not None and told != count:
-        problems.caution(f"dataset.json says numTraining {shown(told)}, and there are {count} training cases: {path}.")
+        problems.caution(f"dataset.json says numTraining {shown(told)}, and there are {count} training cases.")
 
 
 def _modalities(channels: tuple[str, ...], cases: Sequence[Mapping[int, Path]], path: Path) -> tuple[Modality, ...]:

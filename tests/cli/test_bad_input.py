@@ -176,7 +176,7 @@ BAD_TABLES = {
     "labels that are measurements": (set_all(label=[f"grade {k}" for k in range(24)]), ["24 different"]),
     "multi-label that does not parse": (
         lambda table: (rename_column("label", "label_a")(table), set_field(5, label_a="maybe")(table)),
-        ["line", "'maybe'", "label_a"],
+        ["line", "'maybe'", "label 'a'"],
     ),
     "one class only": (all_of_one_class, ["two classes", "benign"]),
     "class absent from training": (class_absent_from_training, ["'malignant'", "train"]),
