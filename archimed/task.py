@@ -18,12 +18,14 @@ class ImagingTask:
             network has one output for each. The positive class of a binary task is the last.
         channels: image channels (grey 1, RGB 3, or one per modality).
         image_size: pixels per axis, without channels: (height, width) or (depth, height, width).
+        channel_names: what each channel shows, for example "PET"; empty where the data do not say.
     """
 
     kind: TaskKind
     class_names: tuple[str, ...]
     channels: int
     image_size: tuple[int, ...]
+    channel_names: tuple[str, ...] = ()
 
     @property
     def num_outputs(self) -> int:

@@ -16,6 +16,7 @@ from archimed.batch import target_loss
 from archimed.errors import ArchimedError
 from archimed.genotype import Choice, Genotype, describe, parse, random_genotype
 from archimed.indicators.contract import check_indicator
+from archimed.networks.fitted import Fitted
 from archimed.seeding import numpy_generator, torch_generator, torch_seed
 from archimed.spaces.protocol import Mixture, RelaxableSpace, SearchSpace, canonical
 from archimed.strategies.contract import check_strategy
@@ -36,7 +37,8 @@ def check_search_space(space: SearchSpace, task: ImagingTask) -> None:
     """Check that methods can search a space for networks that classify.
 
     Random genotypes must survive being written and read, have one canonical form, and build networks that give
-    logits, train, take single images, and repeat given the same seed and genotype.
+    logits, train (or are fitted, see `archimed.networks.fitted`), take single images, and repeat given the same seed
+    and genotype.
 
     Raises:
         ContractError: the first law that does not hold.
@@ -201,7 +203,10 @@ def _check_network(space: SearchSpace, genotype: Genotype, task: ImagingTask) ->
         (BATCH_SIZE, task.channels, *task.image_size), generator=torch_generator(0, "check_search_space")
     )
     _check_logits(network(images), task, spelt)
-    _check_training(network, images, task, spelt)
+    if isinstance(network, Fitted):
+        network.fit([images], torch.arange(BATCH_SIZE) % task.num_outputs, seed=0)
+    else:
+        _check_training(network, images, task, spelt)
     twin.load_state_dict(network.state_dict())
     with torch.no_grad():
         alone, again = (model.eval()(images[:1]) for model in (network, twin))

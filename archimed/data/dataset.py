@@ -1,7 +1,7 @@
 """The one form in which every reader hands over its data: task, cases, images, targets and folds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -82,7 +82,8 @@ class Dataset:
         name: short name for reports.
         source_kind: what it was read from: `medmnist`, `csv`, `folders`, `masks`, `nnunet`, `datalist`, `phantom` or
             `object`.
-        task: what is asked of a network; where images differ in size, its `image_size` is the largest along each axis.
+        task: what is asked of a network; where images differ in size, its `image_size` is the largest along each axis;
+            it takes over `channel_names`.
         cases: in the order of `images` and `target`.
         images: [channel, *space] of each case as stored (uint8, uint16, int16 or float32); a stacked tensor will do.
         target: class indices [case] (int64) or labels [case, label] (float32; 0, 1, or NaN where unknown); for
@@ -115,6 +116,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", Arrays.of(self.images))
+        names = self.channel_names if len(self.channel_names) == self.task.channels else ()
+        object.__setattr__(self, "task", replace(self.task, channel_names=names))
         if self.masks is not None:
             object.__setattr__(self, "masks", Arrays.of(self.masks))
         if not len(self.cases) == len(self.images) == len(self.target):

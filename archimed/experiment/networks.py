@@ -71,6 +71,7 @@ def read_task(document: dict[str, Any]) -> ImagingTask:
         class_names=tuple(document["class_names"]),
         channels=document["channels"],
         image_size=tuple(document["image_size"]),
+        channel_names=tuple(document.get("channel_names", ())),
     )
 
 

@@ -164,6 +164,7 @@ def task_of(task: Record) -> ImagingTask:
         class_names=tuple(str(name) for name in task.get("class_names") or ()),
         channels=int(task.get("channels") or 1),
         image_size=tuple(int(side) for side in task.get("image_size") or ()),
+        channel_names=tuple(str(name) for name in task.get("channel_names") or ()),
     )
 
 

@@ -37,6 +37,8 @@ SPACES: Final[Mapping[str, type]] = _Spaces(
     darts_cell="darts_cell:DartsCellSpace",
     fusion_cell="fusion_cell:FusionCellSpace",
     nsganet_cell="nsganet_cell:NsganetCellSpace",
+    reference_cnn="fusion_baselines:ReferenceCnn",
+    radiomics="fusion_baselines:Radiomics",
     resnet="fixed:ResNet",
 )
 

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from archimed.batch import target_loss
 from archimed.errors import DataError, SettingsError
+from archimed.networks.fitted import Fitted
 from archimed.seeding import torch_generator, torch_seed
 from archimed.task import ImagingTask
 from archimed.training.checkpoint import StateFolder, TrainingState
+from archimed.training.fitting import fitting_pass, single_epoch
 from archimed.training.losses import class_weights
 from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise, predict_logits, probabilities
@@ -48,6 +50,7 @@ def train(
 ) -> Training:
     """Train a network in place and leave it with the weights of its best epoch, in eval mode.
 
+    A network that is fitted rather than trained (`Fitted`) is so in one epoch, with the same files and result.
     The folder holds the state after every epoch, so a call that was cut off at any moment is simply made again; it
     gives the weights and records of an unbroken one. A training completed there before is returned at once.
 
@@ -72,6 +75,8 @@ def train(
         RunError: the folder belongs to a training with other settings.
     """
     _check_examples(train, validation)
+    if isinstance(network, Fitted):
+        recipe = single_epoch(recipe)
     folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
     with machine.session():
         if finished := folder.finished(network):
@@ -156,19 +161,27 @@ def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
     learning_rate = learning_rate_at(job.recipe, epoch)
     for group in job.state.optimizer.param_groups:
         group["lr"] = learning_rate
+    train_loss = _learn(job, epoch)
+    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
+    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
+
+
+def _learn(job: _Job, epoch: int) -> float:
+    """Change the network by one pass over the training images; returns their mean loss."""
+    network, batch_size = job.state.network, job.recipe.batch_size
+    if isinstance(network, Fitted):
+        return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
     order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
     with torch_seed(job.seed, "epoch", epoch, "layers"):
-        train_loss = training_pass(
-            job.state.network,
+        return training_pass(
+            network,
             job.state.optimizer,
             images=job.train,
             order=order,
-            batch_size=job.recipe.batch_size,
+            batch_size=batch_size,
             weights=job.class_weights,
             machine=job.machine,
         )
-    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
-    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
 
 
 def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:

@@ -12,6 +12,7 @@ from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces import SPACES, SearchSpace, space_from_settings, space_settings
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fixed import ResNet
+from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
@@ -36,7 +37,11 @@ FUSING = (
     FusionCellSpace(num_nodes=2, width=4, head=6),
     FusionCellSpace(num_nodes=2, num_normal=2, num_reduction=2, width=4, head=6, stem_stride=1, normalisation="batch"),
 )
-EVERY = (*SMALL, *FUSING, ResNet())
+HAND_MADE = (
+    ReferenceCnn(widths=(4, 6, 8)),
+    ReferenceCnn(encoders=((0,), (0,)), widths=(4, 6), stem_stride=1, normalisation="batch"),
+)
+EVERY = (*SMALL, *FUSING, *HAND_MADE, ResNet(), Radiomics(trees=5))
 TASKS = (GREY, COLOUR, LABELS, VOLUMES, TINY)
 
 
@@ -52,8 +57,8 @@ def test_space_keeps_the_contract(space: SearchSpace, task: ImagingTask) -> None
 
 
 @pytest.mark.parametrize("task", [GREY, VOLUMES, TINY], ids=["2D", "3D", "one pixel"])
-@pytest.mark.parametrize("space", FUSING, ids=repr)
-def test_fusion_space_keeps_the_contract(space: SearchSpace, task: ImagingTask) -> None:
+@pytest.mark.parametrize("space", [*FUSING, *HAND_MADE, Radiomics(trees=5)], ids=repr)
+def test_spaces_for_modalities_keep_the_contract(space: SearchSpace, task: ImagingTask) -> None:
     check_search_space(space, task)
 
 
@@ -62,7 +67,7 @@ def test_resnet_keeps_the_contract(task: ImagingTask) -> None:
     check_search_space(ResNet(depth=18), task)
 
 
-@pytest.mark.parametrize("space", [*SMALL, *FUSING], ids=repr)
+@pytest.mark.parametrize("space", [*SMALL, *FUSING, *HAND_MADE], ids=repr)
 @pytest.mark.parametrize(
     ("task", "layout"), [(GREY, torch.channels_last), (VOLUMES, torch.channels_last_3d)], ids=["2D", "3D"]
 )
@@ -97,7 +102,7 @@ def test_a_genotype_of_another_space_is_refused(space: SearchSpace) -> None:
         space.build((0,) * (len(space.choices) + 1), GREY)
 
 
-@pytest.mark.parametrize("space", [*SMALL, *FUSING, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
+@pytest.mark.parametrize("space", [*EVERY, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
 def test_settings_round_trip(space: SearchSpace) -> None:
     settings = space_settings(space)
     assert space_from_settings(str(settings.pop("name")), settings) == space

@@ -1,0 +1,132 @@
+"""Plain convolutional networks that people build by hand for one or several modalities, 2D and 3D from one source.
+
+Each reads some channels by one encoder, or several groups of channels by an encoder each, whose features are joined.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from archimed.networks.layers import Normalisation, batch_norm, convolution, with_normalisation
+from archimed.networks.regions import bright
+from archimed.networks.stem import StemStride
+
+View = Literal["whole", "central-slice", "largest-slice"]
+
+
+@dataclass(frozen=True)
+class CnnLayout:
+    """A network of one or several encoders.
+
+    Attributes:
+        encoders: the channels that each encoder reads.
+        widths: channels of the first convolution and of the stages after it, each of which halves the size.
+        hidden: features of the layer that joins the encoders.
+        stem_stride: pixels per step of the first convolution.
+        normalisation: after every convolution but the first.
+        num_outputs: logits.
+        spatial_dims: of what is convolved, 2 or 3.
+    """
+
+    encoders: tuple[tuple[int, ...], ...]
+    widths: tuple[int, ...]
+    hidden: int
+    stem_stride: StemStride
+    normalisation: Normalisation
+    num_outputs: int
+    spatial_dims: int
+
+
+class ReferenceNetwork(nn.Module):
+    """Encoders side by side, their features concatenated, one hidden layer, logits."""
+
+    def __init__(self, layout: CnnLayout) -> None:
+        super().__init__()
+        self.channels = layout.encoders
+        self.encoders = nn.ModuleList(Encoder(len(channels), layout) for channels in layout.encoders)
+        features = len(layout.encoders) * (layout.widths[0] + layout.widths[-1])
+        self.head = nn.Sequential(
+            nn.Linear(features, layout.hidden), nn.ReLU(), nn.Linear(layout.hidden, layout.num_outputs)
+        )
+
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
+        """Logits of each image."""
+        parts = [
+            encoder(images[:, list(channels)]) for channels, encoder in zip(self.channels, self.encoders, strict=True)
+        ]
+        logits: Tensor = self.head(torch.cat(parts, dim=1))
+        return logits
+
+
+class Encoder(nn.Module):
+    """A first convolution, then stages of two 3x3 convolutions; its features are means over all pixels.
+
+    What normalisation of each image takes away is how bright the image was, which in PET tells more than any form: so
+    the first convolution, which is not normalised, gives its means too.
+    """
+
+    def __init__(self, in_channels: int, layout: CnnLayout) -> None:
+        super().__init__()
+        dims, widths = layout.spatial_dims, layout.widths
+        self.stem = nn.Sequential(convolution(in_channels, widths[0], dims, 3, stride=layout.stem_stride), nn.ReLU())
+        stages = nn.Sequential(*(stage(before, after, dims) for before, after in pairwise(widths)))
+        self.stages = with_normalisation(stages, layout.normalisation, affine=True)
+
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch feature"]:
+        """Features of each image."""
+        first = self.stem(images)
+        last = self.stages(first)
+        pixels = tuple(range(2, images.ndim))
+        return torch.cat([first.mean(pixels), last.mean(pixels)], dim=1)
+
+
+def stage(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Sequential:
+    """Two 3x3 convolutions, the first of stride 2, each normalised and passed through a ReLU."""
+    return nn.Sequential(
+        convolution(in_channels, out_channels, spatial_dims, 3, stride=2),
+        batch_norm(out_channels, spatial_dims),
+        nn.ReLU(),
+        convolution(out_channels, out_channels, spatial_dims, 3),
+        batch_norm(out_channels, spatial_dims),
+        nn.ReLU(),
+    )
+
+
+class SliceNetwork(nn.Module):
+    """A network of images that looks at one axial slice of a volume.
+
+    `central-slice` is the middle one (the upper of two). `largest-slice` is the one in which most pixels of the guiding
+    channel are bright (see `regions.bright`), the first of equals: a tumour's own outline is no input, and in PET the
+    isocontour at 40 % of the highest uptake is the common stand-in for it.
+    """
+
+    def __init__(self, network: nn.Module, view: View, guide: int) -> None:
+        super().__init__()
+        self.network = network
+        self.view = view
+        self.guide = guide
+
+    def forward(self, volumes: Float[Tensor, "batch channel depth height width"]) -> Float[Tensor, "batch output"]:
+        """Logits of each volume."""
+        if self.view == "central-slice":
+            images = volumes[:, :, volumes.shape[2] // 2]
+        else:
+            chosen = largest_slices(bright(volumes[:, self.guide]))
+            images = volumes[torch.arange(len(volumes), device=volumes.device), :, chosen]
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def largest_slices(region: Bool[Tensor, "batch depth height width"]) -> Int[Tensor, " batch"]:
+    """The slice of each volume in which the region has most pixels, the first of equals."""
+    return region.sum((2, 3)).argmax(1)
+
+
+def encoder_groups(encoders: Sequence[Sequence[int]] | None, channels: int) -> tuple[tuple[int, ...], ...]:
+    """The channels of each encoder; without any given, one encoder of all channels."""
+    return (tuple(range(channels)),) if encoders is None else tuple(tuple(group) for group in encoders)

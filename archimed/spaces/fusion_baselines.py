@@ -1,0 +1,151 @@
+"""Networks that MM-NAS is compared with (Peng et al., 2020, Tables 1 and 2), as spaces without choices.
+
+By one modality, early fusion (all channels at once), late fusion (an encoder for each modality), one slice instead of
+the volume, and hand-crafted features. The paper does not give the sizes of its comparison networks: they are ours.
+"""
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from archimed.errors import SettingsError
+from archimed.genotype import Choice, Genotype, check_genotype
+from archimed.networks.forest import RadiomicsForest
+from archimed.networks.layers import Normalisation, check_spatial_dims
+from archimed.networks.reference_cnn import CnnLayout, ReferenceNetwork, SliceNetwork, View, encoder_groups
+from archimed.networks.stem import StemStride
+from archimed.spaces.protocol import SearchSpace, refuse_masks
+from archimed.task import ImagingTask
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ReferenceCnn:
+    """A plain network of one encoder, or of several for as many groups of channels, in 2D and 3D, or on one slice.
+
+    Several encoders are late fusion: their features meet in one hidden layer. It stands for 3DMCL (Peng et al., 2019)
+    in that modalities are encoded apart, but lacks its learning at several depths and its further tasks.
+    """
+
+    encoders: tuple[tuple[int, ...], ...] | None = Field(
+        default=None, min_length=1, description="channels that each encoder reads; none: one encoder of all channels"
+    )
+    view: View = Field(
+        default="whole",
+        description="whole; of volumes also central-slice, or largest-slice: where most of the guide is bright",
+    )
+    guide: int = Field(default=0, ge=0, description="channel that chooses the largest slice")
+    widths: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128), min_length=2, description="channels of the first convolution and the stages (ours)"
+    )
+    hidden: int = Field(default=32, ge=1, description="features of the layer before the last (ours)")
+    stem_stride: StemStride = Field(default=2, description="pixels per step of the first convolution (ours)")
+    normalisation: Normalisation = Field(
+        default="instance", description="instance, or batch where batches hold several images (ours)"
+    )
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """None: the network is fixed."""
+        return ()
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        """The network, its weights drawn from PyTorch's global generator.
+
+        Raises:
+            GenotypeError: the genotype is not empty.
+            SettingsError: the task asks for masks, lacks a channel, or has no slices.
+        """
+        check_genotype(genotype, self.choices)
+        refuse_masks(task, "reference-cnn")
+        check_spatial_dims(task.spatial_dims)
+        encoders = encoder_groups(self.encoders, task.channels)
+        highest = max(self.guide, *(channel for group in encoders for channel in group))
+        if highest >= task.channels or any(not group or min(group) < 0 for group in encoders):
+            raise SettingsError(
+                f"space.encoders and space.guide name channels from 0 to {task.channels - 1}; got {encoders} and "
+                f"{self.guide}. Name channels that the images have."
+            )
+        slices = self.view != "whole"
+        if slices and task.spatial_dims == 2:
+            raise SettingsError(
+                f"space.view={self.view} looks at a slice of a volume; the images are 2D. Leave it out."
+            )
+        network = ReferenceNetwork(
+            CnnLayout(
+                encoders=encoders,
+                widths=self.widths,
+                hidden=self.hidden,
+                stem_stride=self.stem_stride,
+                normalisation=self.normalisation,
+                num_outputs=task.num_outputs,
+                spatial_dims=2 if slices else task.spatial_dims,
+            )
+        )
+        return SliceNetwork(network, self.view, self.guide) if slices else network
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Radiomics:
+    """Hand-crafted features of intensity, shape and texture, read by a random forest; 2D and 3D.
+
+    Stands for HC+RF (Vallieres et al., 2015), but measures what is bright instead of an outlined tumour, and selects
+    no features.
+    """
+
+    trees: int = Field(default=500, ge=1, description="of the forest, grown until their leaves are pure (ours)")
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """None: the network is fixed."""
+        return ()
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        """The network, not fitted yet: every class is as probable as the others.
+
+        Raises:
+            GenotypeError: the genotype is not empty.
+            SettingsError: the task asks for masks, or for several labels at once.
+        """
+        check_genotype(genotype, self.choices)
+        refuse_masks(task, "radiomics")
+        check_spatial_dims(task.spatial_dims)
+        if task.kind == "multi-label":
+            raise SettingsError(
+                "The radiomics forest gives each image one class; the task is multi-label. Choose another network."
+            )
+        return RadiomicsForest(task.num_outputs, self.trees)
+
+
+def modalities(task: ImagingTask) -> Mapping[str, tuple[int, ...]]:
+    """The channels of each modality by its name in small letters; of channels without names, each is one.
+
+    One channel, or three without names (which are colours), is no modality beside others.
+    """
+    names = task.channel_names
+    if not names and task.channels not in (1, 3):
+        names = tuple(f"channel {channel}" for channel in range(task.channels))
+    found: dict[str, tuple[int, ...]] = {}
+    for channel, name in enumerate(names):
+        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or f"channel-{channel}"
+        found[key] = (*found.get(key, ()), channel)
+    return found
+
+
+def fusion_baselines(task: ImagingTask) -> Mapping[str, SearchSpace]:
+    """The networks of this file that fit a task, by their name in a run."""
+    groups = modalities(task)
+    found: dict[str, SearchSpace] = {}
+    if len(groups) > 1:
+        found |= {f"{name}-only": ReferenceCnn(encoders=(channels,)) for name, channels in groups.items()}
+        found["early-fusion"] = ReferenceCnn()
+        found["late-fusion"] = ReferenceCnn(encoders=tuple(groups.values()))
+    if task.spatial_dims == 3:
+        guide = groups["pet"][0] if "pet" in groups else 0
+        found["central-slice"] = ReferenceCnn(view="central-slice")
+        found["largest-slice"] = ReferenceCnn(view="largest-slice", guide=guide)
+    if task.kind != "multi-label":
+        found["radiomics"] = Radiomics()
+    return found
