@@ -1,4 +1,4 @@
-"""Supernets: a weight step and a forward pass against the plain form of DARTS, a 3D mixed cell, memory with recomputation.
+"""Supernets: steps and memory against the plain form of DARTS, and a mixed cell in 3D against its own.
 
 Run by `make bench`, or alone: python -m benchmarks.supernet [--threads N] [--repeats N] [--batch N]
 """
@@ -244,6 +244,34 @@ def kept_bytes(run: Callable[[], Tensor]) -> int:
     return sum(storages.values())
 
 
+def memory_rows(batch: int) -> list[list[str]]:
+    """What is kept for the backward pass at most, counted by autograd's hooks on saved tensors.
+
+    With recomputation: the states between operations, and the largest mixed operation or the cells that are spared.
+    """
+    space = DartsCellSpace(num_cells=CELLS, num_nodes=NODES, width=WIDTH, stem_stride=1)
+    plain, ours, again = PlainNetwork(space), space.supernet(TASK), space.supernet(TASK, recompute=True)
+    images, _ = example(batch)
+    mixture = softmax_of(ours.choices, learnt=True)
+    kept = {"plain form": kept_bytes(lambda: plain(images, mixture)), "ours": kept_bytes(lambda: ours(images, mixture))}
+    parts: list[list[int]] = []
+    states: dict[int, Tensor] = {}
+
+    def alone(operation: nn.Module, inputs: tuple[Tensor, Sequence[object]]) -> None:
+        states[inputs[0].data_ptr()] = inputs[0]
+        parts[-1].append(kept_bytes(lambda: operation.forward(*inputs)))
+
+    for cell in again.cells:
+        cell.register_forward_pre_hook(lambda _cell, _inputs: parts.append([]))
+        for operation in cell.states:  # type: ignore[union-attr]
+            operation.register_forward_pre_hook(alone)  # type: ignore[arg-type]
+    again(images, mixture)
+    spared = sum(map(sum, parts[again.recomputed :]))
+    between = sum(state.nbytes for state in states.values())
+    kept["ours with recomputation"] = between + max(spared, *(max(cell) for cell in parts[: again.recomputed]))
+    return [[name, f"{size / 2**20:.0f}", f"{size / kept['plain form']:.2f}"] for name, size in kept.items()]
+
+
 def rows(times: dict[str, float], pairs: dict[str, str]) -> list[list[str]]:
     return [
         [name, f"{1000 * seconds:.0f}", f"{times[pairs[name]] / seconds:.2f}" if name in pairs else ""]
@@ -264,8 +292,13 @@ def main() -> None:
     plain = {name: "plain form, " + name.rsplit(", ", maxsplit=1)[-1] for name in times if not name.startswith("plain")}
     header = [f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28", "ms", "times the plain"]
     print(markdown_table(header, rows(times, plain)) + "\n", flush=True)
+    print(markdown_table(["kept for the backward pass", "MB", "of the plain"], memory_rows(arguments.batch)) + "\n")
     times = interleaved(volume_arms(), arguments.repeats, 120)
-    header = ["3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward", "ms", "times the plain"]
+    header = [
+        "3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward",
+        "ms",
+        "times the plain",
+    ]
     print(markdown_table(header, rows(times, {"ours": "plain form"})))
 
 

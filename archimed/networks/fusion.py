@@ -26,13 +26,13 @@ from archimed.networks.mixed_cell import (
     copy_cell_weights,
     copy_weights,
     edge_choices,
-    run_cell,
+    recomputed_cells,
 )
 from archimed.networks.operations import FactorisedReduction, Operation
 from archimed.networks.stem import StemStride, stem
 from archimed.networks.summing_cell import CellPlan, CellShape, NodeSum
 
-RunCell = Callable[[str, nn.Module, Sequence[Tensor]], Tensor]  # (cell type, cell, inputs)
+RunCell = Callable[[int, str, nn.Module, Sequence[Tensor]], Tensor]  # (position, cell type, cell, inputs)
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class _Fusion(nn.Module):
         alike = len(set(self.layout.modalities)) == 1
         total = self.stem_of_sum(reduce(add, parts) if alike else images)
         normal, reduction = self.cells[: self.layout.num_normal], self.cells[self.layout.num_normal :]
-        for cell in normal:
-            outputs.append(run(CELLS[0], cell, outputs[-self.layout.inputs[0] :]))
+        for k, cell in enumerate(normal):
+            outputs.append(run(k, CELLS[0], cell, outputs[-self.layout.inputs[0] :]))
         outputs.append(total)
         for k, cell in enumerate(reduction):
-            result = run(CELLS[1], cell, outputs[-2:])
+            result = run(len(normal) + k, CELLS[1], cell, outputs[-2:])
             outputs = [outputs[-2] if k == 0 else outputs[-1], result]
         logits: Tensor = self.head(self.convolutions(outputs[-1]))
         return logits
@@ -163,7 +163,7 @@ class FusionNetwork(_Fusion):
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""
-        return self.logits(images, lambda _, cell, inputs: cell(inputs))
+        return self.logits(images, lambda _position, _kind, cell, inputs: cell(inputs))
 
 
 class MixedFusionNetwork(_Fusion):
@@ -185,7 +185,8 @@ class MixedFusionNetwork(_Fusion):
             )
 
         super().__init__(layout, make_cell, affine=False)
-        self.recompute, self.channel_share = recompute, channel_share
+        self.channel_share = channel_share
+        self.recomputed = recomputed_cells(layout.shapes, layout.spatial_dims) if recompute else 0
         names = tuple(operation.name for operation in operations)
         kinds = zip(CELLS, layout.inputs, strict=True)
         self.choices = tuple(c for cell, inputs in kinds for c in edge_choices(cell, inputs, layout.num_nodes, names))
@@ -198,7 +199,7 @@ class MixedFusionNetwork(_Fusion):
         weights = cell_weights(mixture, self.choices, images.device)
         return self.logits(
             channels_innermost(images),
-            lambda kind, cell, inputs: run_cell(cell, inputs, weights[kind], recompute=self.recompute),
+            lambda position, kind, cell, inputs: cell(inputs, weights[kind], recompute=position < self.recomputed),
         )
 
     def give_weights(self, network: FusionNetwork) -> None:

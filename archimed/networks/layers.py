@@ -51,13 +51,13 @@ def convolution_geometry(layer: nn.Conv2d | nn.Conv3d) -> Geometry:
 
 
 def use_quick_forms(network: nn.Module) -> None:
-    """Let the network's convolutions, in place, compute as `quick_convolution` does: on a CPU faster to train.
+    """Let the network's convolutions and poolings, in place, compute as `quick_convolution` does: faster on a CPU.
 
     Only the last digits change. Best with images in channels-last layout.
     """
     for layer in network.modules():
-        if isinstance(layer, _Convolution2d | _Convolution3d):
-            layer.quick = True
+        if hasattr(layer, "quick"):
+            setattr(layer, "quick", True)  # noqa: B010  # what has it takes a bool
 
 
 @torch.no_grad()

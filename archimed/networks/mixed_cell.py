@@ -1,7 +1,7 @@
 """Cells and networks of mixed edges: nodes sum all options on all earlier states, by weights that are an input."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -109,15 +109,16 @@ class MixedCell(nn.Module):
         return mixed.option(node - self._first_reader(state), name)
 
     def forward(
-        self, inputs: Sequence[Float[Tensor, "batch ? *?"]], weights: CellWeights
+        self, inputs: Sequence[Float[Tensor, "batch ? *?"]], weights: CellWeights, *, recompute: bool = False
     ) -> Float[Tensor, "batch out *space"]:
-        """The concatenated nodes."""
+        """The concatenated nodes; `recompute` computes mixed operations again in the backward pass."""
+        run = _again_later if recompute and torch.is_grad_enabled() else _at_once
         states = [bring(features) for bring, features in zip(self.bring, inputs, strict=True)]
         mixed, carried = ([RunningSum() for _ in range(self.num_nodes)] for _ in range(2))
         for state, operation in enumerate(self.states):
             first = self._first_reader(state)
             passed, rest = self._split(states[state], state)
-            terms = operation(passed, [node[state] for node in weights[first:]])
+            terms = run(operation, passed, [node[state] for node in weights[first:]])
             for node, term in enumerate(terms, start=first):
                 if term is not None:
                     mixed[node].add(term)
@@ -146,33 +147,55 @@ class MixedCell(nn.Module):
         return shuffled
 
 
-def run_cell(
-    cell: nn.Module, inputs: Sequence[Tensor], weights: CellWeights, *, recompute: bool
-) -> Float[Tensor, "batch out *space"]:
-    """A cell's output; with `recompute` the backward pass computes the cell again instead of keeping what is in it."""
-    if not recompute or not torch.is_grad_enabled():
-        once: Tensor = cell(inputs, weights)
-        return once
-    contexts = partial(_contexts, cell)
-    again: Tensor = checkpoint(cell, inputs, weights, use_reentrant=False, context_fn=contexts)
-    return again
+def recomputed_cells(shapes: Sequence[CellShape], spatial_dims: int) -> int:
+    """How many cells, from the first, are worth computing twice.
+
+    The last cells keep what is in them: their backward pass comes first and frees it. As many are spared as together
+    take no more than the largest cell alone; a reduction cell takes about 1.5 times what its output's size tells.
+    """
+    pixels, sizes = 1.0, []
+    for shape in shapes:
+        pixels /= 2**spatial_dims if shape.reduces else 1
+        sizes.append(shape.width * pixels * (1.5 if shape.reduces else 1))
+    count = len(sizes)
+    while count and sum(sizes[count - 1 :]) <= max(sizes):
+        count -= 1
+    return count
 
 
-def _contexts(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _frozen_statistics(cell)
+def _at_once(operation: nn.Module, features: Tensor, edges: Sequence[EdgeWeights]) -> list[Tensor | None]:
+    sums: list[Tensor | None] = operation(features, edges)
+    return sums
 
 
-@contextmanager
-def _frozen_statistics(cell: nn.Module) -> Iterator[None]:
-    """Batch normalisation uses its batch as before and leaves its running statistics alone."""
-    norms = [layer for layer in cell.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+def _again_later(operation: nn.Module, features: Tensor, edges: Sequence[EdgeWeights]) -> list[Tensor | None]:
+    """The operation's sums; it is computed again in the backward pass instead of keeping what is in it."""
+    contexts = partial(_contexts, operation)
+    sums: list[Tensor | None] = checkpoint(operation, features, edges, use_reentrant=False, context_fn=contexts)
+    return sums
+
+
+def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _FrozenStatistics(part)
+
+
+class _FrozenStatistics(AbstractContextManager[None]):
+    """Batch normalisation uses its batch as before and leaves its running statistics alone.
+
+    It can be entered again, as it is where a gradient is differentiated itself.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        self._norms = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
+        self._kept: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, batches) in zip(self._norms, self._kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
@@ -221,11 +244,12 @@ class MixedCellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_channel_share(width, channel_share)
-        self.recompute, self.channel_share = recompute, channel_share
+        self.channel_share = channel_share
         names = tuple(operation.name for operation in operations)
         self.choices = tuple(choice for cell in CELLS for choice in edge_choices(cell, 2, num_nodes, names))
         self.stem = with_normalisation(stem(channels, width, spatial_dims, stem_stride), normalisation, affine=False)
         shapes = stacked_cells(num_cells, width, (num_nodes, num_nodes))
+        self.recomputed = recomputed_cells(shapes, spatial_dims) if recompute else 0
         self.kinds = tuple(CELLS[shape.reduces] for shape in shapes)
         self.cells = nn.ModuleList(
             MixedCell(
@@ -247,8 +271,9 @@ class MixedCellNetwork(nn.Module):
         """Logits of each image."""
         weights = cell_weights(mixture, self.choices, images.device)
         before = last = self.stem(channels_innermost(images))
-        for kind, cell in zip(self.kinds, self.cells, strict=True):
-            before, last = last, run_cell(cell, (before, last), weights[kind], recompute=self.recompute)
+        for position, (kind, cell) in enumerate(zip(self.kinds, self.cells, strict=True)):
+            again = position < self.recomputed
+            before, last = last, cell((before, last), weights[kind], recompute=again)
         logits: Tensor = self.head(last)
         return logits
 

@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from archimed.networks.quick_convolution import average
+
 PoolingKind = Literal["max", "average"]
 
 
@@ -26,8 +28,29 @@ def pooling(kind: PoolingKind, kernel: int, spatial_dims: int, stride: int = 2) 
     if kind == "max":
         largest = nn.MaxPool2d if spatial_dims == 2 else nn.MaxPool3d
         return largest(kernel, stride, padding, ceil_mode=round_up)
-    average: type[nn.AvgPool2d] | type[_AveragePool3d] = nn.AvgPool2d if spatial_dims == 2 else _AveragePool3d
-    return average(kernel, stride, padding, ceil_mode=round_up, count_include_pad=False)
+    mean: type[_AveragePool2d] | type[_AveragePool3d] = _AveragePool2d if spatial_dims == 2 else _AveragePool3d
+    return mean(kernel, stride, padding, ceil_mode=round_up, count_include_pad=False)
+
+
+class _AveragePool2d(nn.AvgPool2d):
+    """Average pooling that can be quick (see `archimed.networks.layers.use_quick_forms`)."""
+
+    quick = False
+
+    def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *smaller"]:
+        """Means of the pixels that exist in each window."""
+        if self.quick and _keeps_size(self) and features.device.type == "cpu":
+            return average(features, _one(self.kernel_size))
+        return super().forward(features)
+
+
+def _keeps_size(layer: nn.AvgPool2d | nn.AvgPool3d) -> bool:
+    return _one(layer.stride) == 1 and 2 * _one(layer.padding) + 1 == _one(layer.kernel_size)
+
+
+def _one(length: int | tuple[int, ...]) -> int:
+    """`pooling` makes windows that are the same along every axis."""
+    return length if isinstance(length, int) else length[0]
 
 
 class _AveragePool3d(nn.AvgPool3d):
@@ -37,9 +60,13 @@ class _AveragePool3d(nn.AvgPool3d):
         super().__init__(kernel, stride, padding, ceil_mode, count_include_pad)
         self.window = (kernel, stride, padding)
 
+    quick = False
+
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *smaller"]:
         """Means of the voxels that exist in each window."""
         kernel, stride, padding = self.window
+        if self.quick and _keeps_size(self) and features.device.type == "cpu":
+            return average(features, kernel)
         if min(features.shape[2:]) >= kernel:
             means: Tensor = super().forward(features)
             return means

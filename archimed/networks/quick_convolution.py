@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, linear, pad
 
 PLAIN_SIZE = 20_480  # batch x channels x the first two axes, up to which PyTorch takes its plain form for kernel 3
+FEW_CHANNELS = 16  # below, a matrix product fills no vector register
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
 aten = torch.ops.aten
 
@@ -103,7 +104,11 @@ def _one_phase(images: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
 
 
 def _pointwise(images: Tensor, weight: Tensor) -> Tensor:
-    """A matrix product over channels, which lie innermost."""
+    """A matrix product over channels, which lie innermost; oneDNN's convolution where they are few."""
+    if images.ndim == 5 and images.shape[1] < FEW_CHANNELS:
+        planes: Tensor = _Convolution.apply(_planes(images), weight.squeeze(2), Geometry((1, 1), (0, 0), (1, 1), 1))
+        volumes: Tensor = planes.unflatten(0, (len(images), -1)).transpose(1, 2)
+        return volumes
     result: Tensor = linear(images.movedim(1, -1), weight.flatten(1)).movedim(-1, 1)
     return result
 
@@ -168,49 +173,54 @@ def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geo
 
 
 def _to_depthwise_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if images.ndim == 5:
-        return _from_planes(gradient, images, weight, geometry)
-    kernel, dilation = weight.shape[2:], geometry.dilation
-    same = all(p == d * (k - 1) // 2 for p, d, k in zip(geometry.padding, dilation, kernel, strict=True))
-    if max(geometry.stride) == 1 and same and max(dilation) > 1:
-        return _from_phases(gradient, images, weight, geometry)
-    if max(geometry.stride) == max(dilation) == 1 and kernel[1] > FAST_COLUMNS:
-        return _from_columns(gradient, images, weight, geometry)
-    return _library_gradients(gradient, images, weight, geometry, by_images=False)
+    """In 2D, tap by tap along the depth and in strips of columns.
 
-
-def _from_phases(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """A dilated kernel joins pixels of one phase only: the phases as a batch, without dilation."""
-    dilation = geometry.dilation
-    margins = [-size % step for size, step in zip(images.shape[2:], dilation, strict=True)]
-    phases = [_phases(part, margins, dilation) for part in (gradient, images)]
-    kernel = weight.shape[2:]
-    inner = Geometry((1, 1), tuple((size - 1) // 2 for size in kernel), (1, 1), geometry.groups)
-    return _to_depthwise_weight(phases[0], phases[1], weight, inner)
-
-
-def _phases(images: Tensor, margins: Sequence[int], steps: Sequence[int]) -> Tensor:
-    """[batch, channel, height, width] to [phases x batch, channel, height / step, width / step]."""
-    images = pad(images, (0, margins[1], 0, margins[0]))
-    every = [images[:, :, row :: steps[0], column :: steps[1]] for row in range(steps[0]) for column in range(steps[1])]
-    return torch.cat(every).contiguous(memory_format=torch.channels_last)
-
-
-def _from_columns(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """A weight's gradient as those of strips of up to three columns, the widest kernel that oneDNN is fast for.
-
-    A kernel with more rows than the image makes it slow too, unless the rows are padded beforehand.
+    oneDNN is fast for kernels of up to three columns without dilation that have no more rows than the image. A dilated
+    kernel joins pixels of one phase only, so the phases are a batch without dilation.
     """
-    rows = geometry.padding[0] if weight.shape[2] > images.shape[2] else 0
-    margin, width = geometry.padding[1], gradient.shape[3]
-    padded = pad(images, (margin, margin, rows, rows))
-    inner = Geometry((1, 1), (geometry.padding[0] - rows, 0), (1, 1), geometry.groups)
+    if images.ndim == 4:  # one plane
+        deep = Geometry((1, *geometry.stride), (0, *geometry.padding), (1, *geometry.dilation), geometry.groups)
+        volumes = gradient.unsqueeze(2), images.unsqueeze(2), weight.unsqueeze(2)
+        return _to_depthwise_weight(*volumes, deep).squeeze(2)
+    upper, lower = (part.permute(2, 0, 3, 4, 1) for part in (gradient, images))  # [depth, batch, *plane, channel]
+    (step, *stride), (margin, *padding), (reach, *dilation) = geometry.stride, geometry.padding, geometry.dilation
+    rows, columns = weight.shape[3:]
+    same = padding == [dilation[0] * (rows - 1) // 2, dilation[1] * (columns - 1) // 2]
+    if max(stride) == 1 and max(dilation) > 1 and same:
+        upper, lower = _phases(upper, dilation), _phases(lower, dilation)
+        padding, dilation = [(rows - 1) // 2, (columns - 1) // 2], [1, 1]
+    split = max(stride) == max(dilation) == 1 and columns > FAST_COLUMNS
+    width = FAST_COLUMNS if split else columns
+    margins = [padding[0] if split and rows > lower.shape[2] else 0, padding[1] if split else 0]
+    lower = pad(lower, (0, 0, margins[1], margins[1], margins[0], margins[0], 0, 0, margin, margin))
+    inner = Geometry(
+        tuple(stride), (padding[0] - margins[0], padding[1] - margins[1]), tuple(dilation), geometry.groups
+    )
     strips = []
-    for start, strip in enumerate(weight.split(FAST_COLUMNS, dim=3)):
-        first = start * FAST_COLUMNS
-        reached = padded[..., first : first + width + strip.shape[3] - 1]
-        strips.append(_library_gradients(gradient, reached, strip, inner, by_images=False))
-    return torch.cat(strips, dim=3)
+    for first, strip in zip(range(0, columns, width), weight.split(width, dim=4), strict=True):
+        read = lower[:, :, :, first : first + upper.shape[3] + strip.shape[4] - 1].contiguous() if split else lower
+        starts = (tap * reach for tap in range(weight.shape[2]))
+        taps = [read[start : start + (len(upper) - 1) * step + 1 : step] for start in starts]
+        layers = zip(taps, strip.unbind(2), strict=True)
+        found = [
+            _library_gradients(_as_images(upper), _as_images(tap), layer, inner, by_images=False)
+            for tap, layer in layers
+        ]
+        strips.append(torch.stack(found, dim=2))
+    return torch.cat(strips, dim=4)
+
+
+def _as_images(planes: Tensor) -> Tensor:
+    """[depth, batch, *plane, channel] to [depth x batch, channel, *plane]."""
+    return planes.flatten(0, 1).movedim(-1, 1)
+
+
+def _phases(planes: Tensor, steps: Sequence[int]) -> Tensor:
+    """[depth, batch, height, width, channel] to [depth, phases x batch, height / step, width / step, channel]."""
+    margins = [-size % step for size, step in zip(planes.shape[2:4], steps, strict=True)]
+    planes = pad(planes, (0, 0, 0, margins[1], 0, margins[0]))
+    every = ((row, column) for row in range(steps[0]) for column in range(steps[1]))
+    return torch.cat([planes[:, :, row :: steps[0], column :: steps[1]] for row, column in every], dim=1)
 
 
 def _planes(volumes: Tensor) -> Tensor:
@@ -242,11 +252,36 @@ def _by_planes(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return volumes
 
 
-def _from_planes(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """A depthwise weight's gradient in 3D, tap by tap along the depth, each in 2D."""
-    flat, planes = _flat(geometry), _planes(gradient)
-    taps = _taps(images, weight, geometry, gradient.shape[2])
-    kernels = weight.unbind(2)
-    return torch.stack(
-        [_to_depthwise_weight(planes, tap, kernel, flat) for tap, kernel in zip(taps, kernels, strict=True)], dim=2
-    )
+def average(images: Tensor, kernel: int) -> Tensor:
+    """Means over windows of `kernel` pixels, an odd number, of those pixels that exist; keeps the size."""
+    result: Tensor = _Average.apply(images, kernel)
+    return result
+
+
+class _Average(torch.autograd.Function):
+    """A depthwise convolution with equal weights; means at the border are of fewer pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, kernel: int) -> Tensor:
+        ctx.kernel = kernel
+        return _scaled_border(_sums(images, kernel), kernel)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _sums(_scaled_border(gradients[0].clone(), ctx.kernel), ctx.kernel), None
+
+
+def _sums(images: Tensor, kernel: int) -> Tensor:
+    axes, channels = images.ndim - 2, images.shape[1]
+    weight = images.new_full((channels, 1, *(kernel,) * axes), 1 / kernel**axes)
+    return _library(images, weight, Geometry((1,) * axes, (kernel // 2,) * axes, (1,) * axes, channels))
+
+
+def _scaled_border(means: Tensor, kernel: int) -> Tensor:
+    """In place, from sums over kernel ** axes to means of the pixels that exist."""
+    for axis in range(2, means.ndim):
+        size = means.shape[axis]
+        for place in {*range(min(kernel // 2, size)), *range(max(size - kernel // 2, 0), size)}:
+            exist = min(place + kernel // 2, size - 1) - max(place - kernel // 2, 0) + 1
+            means.select(axis, place).mul_(kernel / exist)
+    return means

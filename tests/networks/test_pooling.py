@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from archimed.networks.layers import use_quick_forms
 from archimed.networks.pooling import PoolingKind, pooling
 
 
@@ -31,3 +32,19 @@ def test_pooling_equals_windows_taken_by_hand(kind: PoolingKind, kernel: int, sh
 @pytest.mark.parametrize("kind", ["max", "average"])
 def test_stride_one_keeps_the_size(kind: PoolingKind) -> None:
     assert pooling(kind, 3, 2, stride=1)(torch.zeros(1, 1, 5, 6)).shape == (1, 1, 5, 6)
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("size", [(7, 6), (1, 2), (5, 4, 6), (1, 2, 1), (2, 3, 1)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_quick_poolings_are_the_plain_ones_ties_too(kind: PoolingKind, size: tuple[int, ...], stride: int) -> None:
+    plain, quick = (pooling(kind, 3, len(size), stride) for _ in range(2))
+    use_quick_forms(quick)
+    results = []
+    for layer in (plain, quick):
+        torch.manual_seed(0)
+        features = torch.randint(0, 3, (2, 4, *size)).double().requires_grad_()
+        pooled = layer(features)
+        results.append((pooled, *torch.autograd.grad((pooled * torch.rand(pooled.shape)).sum(), features)))
+    for ours, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, expected)
