@@ -182,6 +182,7 @@ def scaled_norm(norm: Norm, features: Tensor, scale: Tensor) -> Tensor:
         return instance_norm(features, scale, None, norm.eps)
     batch = norm.training or norm.running_mean is None
     means, variances = norm.running_mean, norm.running_var
+    scale = scale.contiguous()  # the gradient of PyTorch's channels-last form reads an expanded scale as if it were not
     return functional.batch_norm(features, means, variances, scale, None, batch, norm.momentum or 0.0, norm.eps)
 
 
