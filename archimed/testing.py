@@ -103,7 +103,7 @@ def _check_path(space: RelaxableSpace, genotype: Genotype, task: ImagingTask, im
         if not torch.allclose(ours, theirs, rtol=0, atol=TOLERANCE):
             raise ContractError(
                 f"One path through the supernet gives the logits of the network built from it; for {spelt} in "
-                f"{'training' if mode else 'eval'} mode they differ by {float((ours - theirs).detach().abs().max()):.1e}. "
+                f"{'training' if mode else 'eval'} mode they differ by {(ours - theirs).detach().abs().max():.1e}. "
                 "Does `inherit` copy every weight and statistic of the path, and no other option add anything?"
             )
     untouched = [weight for weight in supernet.parameters() if weight.grad is None]

@@ -1,10 +1,10 @@
-"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|loading]`."""
+"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|loading|supernet]`."""
 
 import sys
 
-from benchmarks import loading, scoring, training
+from benchmarks import loading, scoring, supernet, training
 
-PARTS = {"scoring": scoring.main, "training": training.main, "loading": loading.main}
+PARTS = {"scoring": scoring.main, "training": training.main, "loading": loading.main, "supernet": supernet.main}
 
 wanted = sys.argv[1:] or list(PARTS)
 sys.argv[1:] = []
