@@ -1,4 +1,4 @@
-"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|loading|supernet]`."""
+"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|...]`."""
 
 import sys
 
