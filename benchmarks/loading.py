@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from archimed.batch import target_loss
 from archimed.data.arrays import Arrays
-from archimed.data.flat_file import FlatFile
+from archimed.data.preparation.flat_file import FlatFile
 from archimed.seeding import torch_seed
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe

@@ -28,7 +28,7 @@ def check(
     """Read every case once and tell all that is wrong; exit code 2 if a run would stop at it."""
     from archimed.cli.console import Console
     from archimed.cli.data_tables import show_check
-    from archimed.data.check import check_dataset
+    from archimed.data.inspection.check import check_dataset
 
     with Console(quiet) as console:
         console.stage("read data")
@@ -54,7 +54,7 @@ def describe(
     """Write contact sheets (PNG) and data.json, the fingerprint that runs carry."""
     from archimed.cli.console import Console
     from archimed.cli.data_tables import show_check
-    from archimed.data.description import write_description
+    from archimed.data.inspection.description import write_description
 
     settings = data_settings(assignments)
     with Console(quiet) as console:
@@ -75,14 +75,14 @@ def cache(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is kept of data that were read before, and where; they are read anew where it is gone."""
-    from archimed.data import cache_folder
+    from archimed.data.preparation import cache_folder
 
     folder = cache_folder.prepared_folder()
     if clear:
         freed = cache_folder.clear()
         typer.echo(json.dumps({"folder": str(folder), "freed": freed}) if as_json else f"{mebibytes(freed)} freed.")
         return
-    from archimed.data.cache import kept_sets
+    from archimed.data.preparation.cache import kept_sets
 
     sets = kept_sets()
     if as_json:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archimed.data.check import DataCheck
+    from archimed.data.inspection.check import DataCheck
     from archimed.data.problems import Problem
 
 MOST_ALIKE = 20  # problems of one kind that are shown

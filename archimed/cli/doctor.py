@@ -99,7 +99,7 @@ def check_disk() -> str:
 
 def check_cache() -> str:
     """What prepared images take on the disk."""
-    from archimed.data.cache_folder import prepared_folder, size_of
+    from archimed.data.preparation.cache_folder import prepared_folder, size_of
 
     return f"{size_of(prepared_folder()) / 2**30:.1f} GiB of prepared images (archimed data cache --clear frees them)"
 

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from archimed.data.flat_file import FlatFile
+from archimed.data.preparation.flat_file import FlatFile
 from archimed.errors import DataError
 
 Shape = tuple[int, ...]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from archimed.data.medmnist_sets import MEDMNIST
+from archimed.data.formats.medmnist_sets import MEDMNIST
 
 PHANTOM_SUMMARIES: Mapping[str, str] = {
     "lesions2d": "synthetic tissue with a lesion or a benign growth of 1/1000 to 1/5 of the image; options "

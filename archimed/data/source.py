@@ -7,24 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archimed.data.arrays import Arrays
-from archimed.data.assembly import Progress, assemble
-from archimed.data.channels import with_channels
-from archimed.data.class_folders import list_class_folders
-from archimed.data.csv_table import list_csv
-from archimed.data.datalist import list_datalist
 from archimed.data.dataset import Dataset
-from archimed.data.image_mask_folders import list_masks
+from archimed.data.formats.class_folders import list_class_folders
+from archimed.data.formats.csv_table import list_csv
+from archimed.data.formats.datalist import list_datalist
+from archimed.data.formats.image_mask_folders import list_masks
+from archimed.data.formats.medmnist import medmnist_file
+from archimed.data.formats.medmnist_sets import MEDMNIST, published
+from archimed.data.formats.nnunet import list_nnunet
+from archimed.data.formats.npz import read_npz
+from archimed.data.formats.user_object import read_object
 from archimed.data.listing import Listing
-from archimed.data.medmnist import medmnist_file
-from archimed.data.medmnist_sets import MEDMNIST, published
-from archimed.data.nnunet import list_nnunet
-from archimed.data.npz import read_npz
 from archimed.data.phantoms import PHANTOMS, parse_options
+from archimed.data.preparation.assembly import Progress, assemble
+from archimed.data.preparation.channels import with_channels
+from archimed.data.preparation.resizing import resize
 from archimed.data.problems import Problems
-from archimed.data.resizing import resize
 from archimed.data.settings import DataSettings
 from archimed.data.splits import check_folds, make_folds
-from archimed.data.user_object import read_object
 from archimed.errors import DataError
 
 FORMS = (

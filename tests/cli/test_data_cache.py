@@ -52,7 +52,7 @@ def test_what_is_kept_is_shown_and_deleted(images: Path, folder: Path) -> None:
 
 def test_a_cache_of_someone_else_is_not_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(parents=True)
-    monkeypatch.setattr("archimed.data.cache_folder.os.access", lambda *_: False)
+    monkeypatch.setattr("archimed.data.preparation.cache_folder.os.access", lambda *_: False)
     said = command("data", "cache", "--clear")
     assert said.code == 2
     assert len(said.stderr.splitlines()) == 1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from archimed.data.arrays import PART, Arrays
-from archimed.data.flat_file import FlatFile
+from archimed.data.preparation.flat_file import FlatFile
 from archimed.errors import DataError
 
 TYPES = (torch.uint8, torch.uint16, torch.int16, torch.float32)
@@ -143,7 +143,7 @@ import sys, resource
 from pathlib import Path
 import torch
 from archimed.data.arrays import Arrays
-from archimed.data.flat_file import FlatFile
+from archimed.data.preparation.flat_file import FlatFile
 arrays = Arrays.end_to_end(FlatFile(Path(sys.argv[1]), torch.float32), [(1, 64, 64, 64)] * 192)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for rows in torch.randperm(192).split(8):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from archimed.data.listing import Listing
 from archimed.data.problems import Problems
-from archimed.data.reading import read_image
+from archimed.data.readers.any_image import read_image
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import ArchimedError, DataError
@@ -217,7 +217,7 @@ def test_a_damaged_source_is_refused_or_read_with_all_its_cases(tmp_path: Path, 
 
 
 def test_a_listing_of_nothing_is_refused() -> None:
-    from archimed.data.assembly import assemble
+    from archimed.data.preparation.assembly import assemble
 
     with pytest.raises(DataError, match="needs"):
         assemble(Listing("empty", "csv", ()), DataSettings(cache=False), Problems(strict=True))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import archimed
-from archimed.data.description import write_description
+from archimed.data.inspection.description import write_description
 from archimed.data.settings import DataSettings
 from tests.experiment.tiny import TINY
 

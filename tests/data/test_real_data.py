@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from archimed.data.check import check_dataset
 from archimed.data.dataset import SPLIT_NAMES, Dataset
-from archimed.data.describe import class_counts
+from archimed.data.inspection.check import check_dataset
+from archimed.data.inspection.describe import class_counts
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from archimed.cli.data import data_settings
-from archimed.data.csv_table import list_csv
-from archimed.data.image_mask_folders import list_masks
+from archimed.data.formats.csv_table import list_csv
+from archimed.data.formats.image_mask_folders import list_masks
 from archimed.data.listing import Listing, Modality
 from archimed.data.problems import Problems
 

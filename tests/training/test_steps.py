@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from archimed.data.arrays import Arrays
-from archimed.data.flat_file import FlatFile
+from archimed.data.preparation.flat_file import FlatFile
 from archimed.training.machine import Machine, MemoryFormat
 from archimed.training.prediction import VALUES_AT_ONCE, predict, predict_logits
 from archimed.training.recipe import Recipe

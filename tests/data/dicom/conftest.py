@@ -7,7 +7,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from archimed.data.dicom import read_dicom
+from archimed.data.dicom.reader import read_dicom
 from archimed.errors import DataError
 
 PATIENT = "HN-0421"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from archimed.data.contours import filled, parity
-from archimed.data.dicom_header import RefusedError
+from archimed.data.dicom.contours import filled, parity
+from archimed.data.dicom.header import RefusedError
 
 AFFINE = np.array([[0, 0, -0.5, 40.0], [0, -2.0, 0, 30], [3.0, 0, 0, -100], [0, 0, 0, 1]])
 SHAPE = (6, 12, 40)

@@ -5,8 +5,8 @@ import pytest
 import SimpleITK
 from pydicom.data import get_testdata_file
 
-from archimed.data.dicom import is_dicom, read_dicom
-from archimed.data.dicom_masks import read_dicom_mask
+from archimed.data.dicom.masks import read_dicom_mask
+from archimed.data.dicom.reader import is_dicom, read_dicom
 from archimed.data.volume import Volume
 from archimed.errors import DataError
 

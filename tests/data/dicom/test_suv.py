@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from archimed.data.dicom import read_dicom
-from archimed.data.suv import suv_factors
+from archimed.data.dicom.reader import read_dicom
+from archimed.data.dicom.suv import suv_factors
 from archimed.errors import DataError
 
 WEIGHT_KG, DOSE_BQ, HALF_LIFE_S = 70.0, 3.5e8, 6586.2  # fluorine-18

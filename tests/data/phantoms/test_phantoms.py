@@ -1,5 +1,3 @@
-import time
-
 import pytest
 import torch
 from torch import Tensor
@@ -112,13 +110,6 @@ def test_form_at_the_smallest_size(
         assert (dataset.masks.shape, dataset.masks.dtype) == (sides, torch.uint8)
     else:
         assert dataset.masks is None
-
-
-@pytest.mark.parametrize("name", PER_IMAGE)
-def test_images_of_the_default_size_are_made_fast(name: str) -> None:
-    start = time.perf_counter()
-    PHANTOMS[name](PhantomOptions(cases=40), 0)
-    assert time.perf_counter() - start < 8  # 0.1 to 1.1 s on an idle core
 
 
 @pytest.mark.parametrize("name", SOLID)

@@ -1,0 +1,1 @@
+"""Inspection: what a person should see of data before a run."""

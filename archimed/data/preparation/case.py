@@ -1,0 +1,206 @@
+"""One case from its files: every modality on one grid, cropped, resampled and brought to size, with its mask.
+
+All that a case needs by itself happens here, once; what must be fitted on training images is `normalisation`.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from archimed.data.listing import Entry, Modality
+from archimed.data.preparation.channels import with_channels
+from archimed.data.preparation.fitting import crop, crop_to_region, fit, region_box
+from archimed.data.preparation.resampling import resample, respace, same_grid, spaced_grid
+from archimed.data.readers.any_image import read_image, read_mask
+from archimed.data.settings import DataSettings
+from archimed.data.volume import ChannelKind, Volume
+from archimed.errors import DataError
+
+LARGEST_CLASS = 255  # masks are kept as uint8
+AIR_HU = -1000
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """What is kept of one case.
+
+    Attributes:
+        image: [channel, *space]; uint8, uint16, int16 or float32.
+        mask: values as in the file (uint8), or zeros and ones with `data.mask_values=foreground`.
+        spacing: millimetres along each axis; None where unknown.
+        channel_names: the modality of each channel; empty where there is only one, without a name.
+        channel_kinds: what the values of each channel are.
+        patient: who it is, as the files say; kept in memory only.
+        remarks: what was changed to get there.
+    """
+
+    image: Shaped[Tensor, "channel *space"]
+    mask: Shaped[Tensor, "*space"] | None
+    spacing: tuple[float, ...] | None
+    channel_names: tuple[str, ...]
+    channel_kinds: tuple[ChannelKind, ...]
+    patient: str | None = field(repr=False)
+    remarks: tuple[str, ...]
+
+
+def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings) -> PreparedCase:
+    """Read and prepare one case; DataError names its origin and the file that forbids its use."""
+    origin = entry.case.origin
+    found = [
+        None if path is None else read_image(path, origin if len(modalities) == 1 else f"{modality.name} of {origin}")
+        for path, modality in zip(entry.images, modalities, strict=True)
+    ]
+    grid = next(volume for volume in found if volume is not None)
+    volumes = [volume or _air(modality, grid) for volume, modality in zip(found, modalities, strict=True)]
+    kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
+    place = _placed if volumes[0].affine is not None else _unplaced
+    aligned, mask_values = place(volumes, entry, modalities, settings)
+    pixels = [_own_scale(volume, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
+    image = torch.from_numpy(np.ascontiguousarray(_stacked(pixels)))
+    mask = None if mask_values is None else torch.from_numpy(_class_numbers(mask_values, origin, settings))
+    if len(modalities) == 1:
+        image = with_channels(image[None], settings.channels)[0]
+    channels = [len(part) for part in pixels] if len(modalities) > 1 else [len(image)]
+    image, mask, spacing = _sized(image, mask, aligned[0].spacing, settings, origin)
+    named = len(modalities) > 1 or modalities[0].name != "image"
+    return PreparedCase(
+        image=image,
+        mask=mask,
+        spacing=spacing,
+        channel_names=tuple(np.repeat([m.name for m in modalities], channels).tolist()) if named else (),
+        channel_kinds=tuple(kind for kind, count in zip(kinds, channels, strict=True) for _ in range(count)),
+        patient=next((volume.patient for volume in volumes if volume.patient), None),
+        remarks=tuple(dict.fromkeys(remark for volume in volumes for remark in volume.remarks)),
+    )
+
+
+def _air(modality: Modality, grid: Volume) -> Volume:
+    """What stands for a modality that a case lacks (`data.missing_modality=zero`): one channel of air."""
+    number_type = np.int16 if grid.pixels.ndim == 4 else grid.pixels.dtype
+    pixels = np.full_like(grid.pixels[:1], AIR_HU if modality.kind == "ct" else 0, dtype=number_type)
+    return replace(grid, pixels=pixels, kind=modality.kind or "other", patient=None, remarks=())
+
+
+def _kind(modality: Modality, volume: Volume, settings: DataSettings) -> ChannelKind:
+    """What the source says, else the file, else the setting."""
+    if modality.kind is not None or volume.kind != "other":
+        return modality.kind or volume.kind
+    return settings.kind or "other"
+
+
+def _placed(
+    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+) -> tuple[list[Volume], np.ndarray | None]:
+    """All modalities, and the mask, on the grid of the first, cropped and at the spacing that is asked for."""
+    origin, grid = entry.case.origin, volumes[0]
+    if entry.region is not None:
+        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+        grid = crop_to_region(grid, region, settings.region_margin_mm, origin)
+    if settings.spacing_mm is not None:
+        shape, affine = spaced_grid(grid, settings.spacing_mm)
+        grid = resample(grid, shape, affine, nearest=False)
+    aligned = [grid]
+    for volume, modality in zip(volumes[1:], modalities[1:], strict=True):
+        aligned.append(volume if same_grid(volume, grid) else _resampled(volume, modality, grid, entry))
+    mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
+    return aligned, mask
+
+
+def _resampled(volume: Volume, modality: Modality, grid: Volume, entry: Entry) -> Volume:
+    if volume.affine is None or grid.affine is None:
+        raise DataError(
+            f"Modalities of one case need one grid, or files that tell where they lie; {modality.name} of "
+            f"{entry.case.origin} does not. Save it with the header of the first modality."
+        )
+    return resample(volume, grid.pixels.shape[1:], grid.affine, nearest=False)
+
+
+def _unplaced(
+    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+) -> tuple[list[Volume], np.ndarray | None]:
+    """The same for images that do not tell where they lie: modalities, mask and region must have one size."""
+    origin, grid = entry.case.origin, volumes[0]
+    for volume, modality in zip(volumes, modalities, strict=True):
+        if volume.pixels.shape[1:] != grid.pixels.shape[1:]:
+            sizes = ["x".join(map(str, one.pixels.shape[1:])) for one in (grid, volume)]
+            raise DataError(
+                f"Modalities of one case need one grid, or files that tell where they lie; of {origin}, "
+                f"{modalities[0].name} is {sizes[0]} and {modality.name} {sizes[1]}. Save them on one grid."
+            )
+    mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
+    layers = [*volumes, *([] if mask is None else [replace(grid, pixels=mask[None])])]
+    if entry.region is not None:
+        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+        box = region_box(region, grid.spacing, settings.region_margin_mm, origin)
+        layers = [crop(layer, box) for layer in layers]
+    if settings.spacing_mm is not None:
+        if grid.spacing is None:
+            raise DataError(
+                f"data.spacing_mm needs images that tell their spacing; {origin} does not. Use data.image_size instead."
+            )
+        layers = [replace(layer, spacing=grid.spacing) for layer in layers]
+        masked = len(layers) > len(volumes)
+        layers = [
+            respace(layer, settings.spacing_mm, nearest=masked and number == len(volumes))
+            for number, layer in enumerate(layers)
+        ]
+    return layers[: len(volumes)], None if mask is None else layers[-1].pixels[0]
+
+
+def _own_scale(volume: Volume, kind: ChannelKind, settings: DataSettings) -> np.ndarray:
+    """The pixels of one modality in the number type and unit in which all cases have them.
+
+    CT is rounded to whole Hounsfield units, far below its noise. MR has no unit: its values are taken from the mean,
+    and in units of the deviation, of the case's own foreground. Pictures stay as they are, for 8 and 16 bits differ
+    in scale; other volumes become float32.
+    """
+    values = volume.pixels
+    if kind == "ct":
+        limits = np.iinfo(np.int16)
+        return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(np.int16))
+    if kind == "mr" and settings.normalisation == "auto":
+        values = values.astype(np.float32)
+        foreground = values[values != 0] if (values != 0).any() else values
+        mean, deviation = foreground.mean(dtype=np.float64), foreground.std(dtype=np.float64)
+        return np.asarray((values - np.float32(mean)) / np.float32(deviation if deviation > 0 else 1.0))
+    return values.astype(np.float32) if values.ndim == 4 else values
+
+
+def _stacked(pixels: list[np.ndarray]) -> np.ndarray:
+    types = {part.dtype for part in pixels}
+    return np.concatenate(pixels if len(types) == 1 else [part.astype(np.float32) for part in pixels])
+
+
+def _class_numbers(values: np.ndarray, origin: str, settings: DataSettings) -> np.ndarray:
+    """Mask values as they are kept: uint8."""
+    if settings.mask_values == "foreground":
+        return np.asarray((values > 0).astype(np.uint8))
+    if values.min() < 0 or values.max() > LARGEST_CLASS:
+        raise DataError(
+            f"A mask holds class numbers from 0 to {LARGEST_CLASS}; that of {origin} ranges from {values.min()} to "
+            f"{values.max()}. If all above zero is one class: --set data.mask_values=foreground."
+        )
+    return values.astype(np.uint8)
+
+
+def _sized(
+    image: Tensor, mask: Tensor | None, spacing: tuple[float, ...] | None, settings: DataSettings, origin: str
+) -> tuple[Tensor, Tensor | None, tuple[float, ...] | None]:
+    """Image and mask at `data.image_size`, and the spacing that they then have."""
+    if settings.image_size is None:
+        return image, mask, spacing
+    space, wanted = tuple(image.shape[1:]), settings.image_size
+    size = (wanted,) * len(space) if isinstance(wanted, int) else tuple(wanted)
+    if len(size) != len(space):
+        raise DataError(
+            f"data.image_size names one number per axis; it has {len(size)} and {origin} has {len(space)} axes. "
+            "Give as many, or a single number."
+        )
+    fitted = fit(image, size, settings.fit, nearest=False)
+    fitted_mask = None if mask is None else fit(mask[None], size, settings.fit, nearest=True)[0]
+    if spacing is not None and settings.fit == "resize":
+        spacing = tuple(mm * old / new for mm, old, new in zip(spacing, space, size, strict=True))
+    return fitted, fitted_mask, spacing

@@ -1,0 +1,167 @@
+"""One image file to an array: PNG, JPEG, TIFF, BMP; 8 and 16 bit or floating point; grey and RGB."""
+
+import logging
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from archimed.data.readers.png16 import HEADER_BYTES, is_deep_png, read_deep_png
+from archimed.data.readers.voxels import check_finite, unreadable
+from archimed.data.volume import Volume
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from tifffile import TiffPage
+
+MAX_PIXELS = 150_000_000  # of one image: more is taken for a decompression bomb
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# what decoders of damaged files raise; nothing else in this module's calls does
+DECODER_ERRORS = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+def decode(path: Path, origin: str) -> Volume:
+    """Read one image, [channel, height, width], upright, as uint8, uint16 or float32.
+
+    Raises:
+        DataError: naming `origin` and the file, if it is not one complete image of finite pixels.
+    """
+    try:
+        found = _decode_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _decode_other(path)
+    except DECODER_ERRORS as error:
+        raise unreadable(origin, path, error) from error
+    check_finite(found.pixels, origin, path)
+    return found
+
+
+def _check_size(width: int, height: int) -> None:
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels, more than the {MAX_PIXELS:,} allowed")
+
+
+def _decode_other(path: Path) -> Volume:
+    from PIL import Image, ImageOps
+
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if is_deep_png(head):
+        _check_size(*struct.unpack(">II", head[16:24]))
+        return _plain(read_deep_png(path))
+    try:
+        with Image.open(path) as image:
+            _check_size(*image.size)
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                raise ValueError("it holds several pictures; save one per file")
+            image.load()
+            return _from_pillow(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than the {MAX_PIXELS:,} pixels allowed") from error
+
+
+def _from_pillow(image: "Image.Image") -> Volume:
+    if image.mode in ("1", "L", "RGB", "F") or image.mode.startswith("I"):
+        return _plain(np.asarray(image.convert("L") if image.mode == "1" else image))
+    if image.mode in ("P", "PA"):
+        colours = np.asarray(image.convert("RGB"))
+        grey = (colours == colours[..., :1]).all()
+        return _plain(colours[..., 0] if grey else colours)
+    if image.mode in ("LA", "RGBA"):
+        return _plain(np.asarray(image))
+    remarks = (f"{image.mode} colours were converted to RGB",)
+    return replace(_plain(np.asarray(image.convert("RGB"))), remarks=remarks)
+
+
+def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Volume:
+    """Channels first, no alpha, one of the three number types."""
+    if pixels.ndim not in (2, 3) or (not np.issubdtype(pixels.dtype, np.number) and pixels.dtype != bool):
+        raise ValueError(f"an array of shape {list(pixels.shape)} and type {pixels.dtype} is no grey or RGB image")
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    remarks: tuple[str, ...] = ()
+    if pixels.shape[-1] in (2, 4):
+        pixels, remarks = pixels[..., :-1], ("the alpha channel was dropped",)
+    if pixels.shape[-1] not in (1, 3):
+        raise ValueError(f"{pixels.shape[-1]} channels, where an image has 1 or 3")
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    elif pixels.dtype not in (np.uint8, np.uint16):
+        pixels = pixels.astype(np.float32)
+    return Volume(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), remarks=remarks)
+
+
+def _decode_tiff(path: Path) -> Volume:
+    import tifffile
+
+    with _complaints_as_errors("tifffile"), tifffile.TiffFile(path) as file:
+        if len(file.pages) != 1:
+            raise ValueError(f"it holds {len(file.pages)} pictures; save one per file")
+        page = file.pages[0].aspage()
+        _check_size(page.imagewidth, page.imagelength)
+        try:
+            pixels = page.asarray()
+        except (ValueError, ImportError) as error:
+            if "imagecodecs" not in str(error) or page.bitspersample != 8:
+                raise ValueError(f"{error}; save it uncompressed or with deflate") from error
+            return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
+        return _plain(_upright(_colours(pixels, page), page))
+
+
+class _Complaints(logging.Handler):
+    """The errors that this thread logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.owner = threading.get_ident()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.owner:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _complaints_as_errors(library: str) -> Iterator[None]:
+    """ValueError where a library logs an error and goes on, since it then guesses at the pixels."""
+    logger, complaints = logging.getLogger(library), _Complaints()
+    logger.addHandler(complaints)
+    try:
+        yield
+    finally:
+        logger.removeHandler(complaints)
+    if complaints.messages:
+        raise ValueError(complaints.messages[0])
+
+
+def _colours(pixels: np.ndarray, page: "TiffPage") -> np.ndarray:
+    """Rows, columns and channels of a page; palettes looked up, inverted greys turned round."""
+    if page.axes.startswith("S"):
+        pixels = np.moveaxis(pixels, 0, -1)
+    photometric = getattr(page.photometric, "name", "")
+    if photometric == "PALETTE" and page.colormap is not None:
+        colours = (page.colormap[:, pixels] >> 8).astype(np.uint8)
+        return np.asarray(np.moveaxis(colours, 0, -1))
+    if photometric == "MINISWHITE" and pixels.dtype in (bool, np.uint8, np.uint16):
+        return np.asarray(np.bitwise_not(pixels))
+    return pixels
+
+
+def _upright(pixels: np.ndarray, page: "TiffPage") -> np.ndarray:
+    tag = page.tags.get("Orientation")
+    code = int(tag.value) if tag is not None else 1
+    if code in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if code in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if code in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
