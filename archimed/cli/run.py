@@ -90,7 +90,8 @@ def show_plan(experiment: "Experiment", out: Path, console: Any, as_json: bool) 
         return
     repeats = len(list(bench.repeats()))
     typer.echo(f"{experiment.method.name} on {', '.join(experiment.sources)}, {repeats} repeat(s), nothing run yet:")
-    typer.echo(f"  search     {expected.candidates} candidates, about {duration(expected.search_seconds)}")
+    scored = f"{expected.candidates} candidates, " if expected.candidates else ""
+    typer.echo(f"  search     {scored}about {duration(expected.search_seconds)}")
     typer.echo(f"  training   at most {duration(expected.train_seconds)}; early stopping makes it less:")
     for name, seconds in expected.epoch_seconds.items():
         whole = seconds * experiment.method.training.epochs * repeats

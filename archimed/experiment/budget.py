@@ -7,6 +7,7 @@ leaves a caution. The plan is written to the run, so that a resumed run keeps it
 import math
 import time
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from archimed.errors import SettingsError
@@ -78,7 +79,7 @@ def plan_training(seconds: float, seconds_per_epoch: dict[str, float], wanted_ep
     """
     kept = dict(seconds_per_epoch)
     dropped: list[str] = []
-    affordable = [name for name in DROP_ORDER if name in kept]
+    affordable = [name for pattern in DROP_ORDER for name in kept if fnmatchcase(name, pattern)]
     while int(seconds / sum(kept.values())) < min(LEAST_EPOCHS, wanted_epochs) and affordable:
         dropped.append(affordable.pop(0))
         del kept[dropped[-1]]

@@ -1,7 +1,6 @@
 """How long a run will take and how much memory and disk it needs, from a few measured candidates and steps."""
 
 import math
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -13,12 +12,12 @@ from archimed.experiment.networks import architecture_document, build_network
 from archimed.experiment.search_stage import search_problem, searches_per_repeat, wanted_networks
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.genotype import random_genotype
-from archimed.methods.baselines import FIXED, fixed_baseline
+from archimed.methods.baselines import fixed_baseline, fixed_networks
 from archimed.methods.protocol import Selection
+from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
 from archimed.training.steps import adam, training_step
 
-TRIAL_CANDIDATES = 3
 TRIAL_STEPS = 2
 CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
 VALIDATION_COST = 1 / 3  # of an image in validation, in units of its training: one pass of three
@@ -34,7 +33,7 @@ class Estimate:
         train_seconds: all trainings to their last epoch; early stopping makes it less.
         memory_gib: of this process, beside the images.
         disk_mib: of the finished run.
-        candidates: unique candidates scored in all searches.
+        candidates: unique candidates scored in all searches; 0 if they learn instead.
     """
 
     search_seconds: float
@@ -54,7 +53,7 @@ def estimate(bench: Workbench) -> Estimate:
     seconds = {one.network: epoch_seconds(bench, one) for one in stand_ins}
     parameters = [parameter_count(bench, one) for one in stand_ins]
     return Estimate(
-        search_seconds=method.search.planned_candidates * searches * candidate_seconds(bench),
+        search_seconds=searches * search_seconds(bench),
         epoch_seconds=seconds,
         train_seconds=sum(seconds.values()) * method.training.epochs * len(repeats),
         memory_gib=psutil.Process().memory_info().rss / 2**30,
@@ -65,25 +64,22 @@ def estimate(bench: Workbench) -> Estimate:
 
 def stand_in(bench: Workbench, name: str) -> Selection:
     """A selection to measure before the search has made its own: a random architecture of the space."""
-    if name in FIXED:
-        return fixed_baseline(name)
+    task = bench.training_data.task
+    if name in fixed_networks(task):
+        return fixed_baseline(name, task)
     space = bench.experiment.method.space
     genotype = random_genotype(space.choices, numpy_generator(bench.experiment.seed, "stand-in", name))
     return Selection(name, space, genotype, "a random architecture")
 
 
-def candidate_seconds(bench: Workbench) -> float:
-    """Time to score one candidate: the median of a few, the first left out."""
+def search_seconds(bench: Workbench) -> float:
+    """Time of one search of the method, as it foretells it itself."""
     method = bench.experiment.method
-    problem = search_problem(bench, method, Repeat(0, bench.experiment.seed))
-    rng = numpy_generator(bench.experiment.seed, "trial candidates")
-    genotypes = [random_genotype(method.space.choices, rng) for _ in range(TRIAL_CANDIDATES + 1)]
-    with bench.machine.session():
-        return statistics.median(one.seconds for one in list(method.evaluator(problem)(genotypes))[1:])
+    return method.search_seconds(search_problem(bench, method, Repeat(0, bench.experiment.seed)))
 
 
 def epoch_seconds(bench: Workbench, selection: Selection) -> float:
-    """Time of one epoch of training and validation, from a few steps."""
+    """Time of one epoch of training and validation, from a few steps; of a network that is fitted once, its share."""
     dataset, recipe = bench.training_data, bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
@@ -93,8 +89,13 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
     with bench.machine.session():
         network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()
         bench.machine.place_network(network)
-        optimizer = adam(network, recipe)
         images, target = bench.machine.place_images(batch.images), batch.target.to(bench.machine.device)
+        if isinstance(network, Fitted):
+            started = time.perf_counter()
+            network(images)
+            cases = len(fold.train) + len(fold.validation)
+            return (time.perf_counter() - started) / len(batch) * cases / recipe.epochs
+        optimizer = adam(network, recipe)
         times = []
         for _ in range(TRIAL_STEPS + 1):
             started = time.perf_counter()

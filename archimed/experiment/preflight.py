@@ -5,11 +5,12 @@ import numpy as np
 from archimed.data.dataset import Dataset
 from archimed.errors import SettingsError
 from archimed.evaluation.metrics import metrics
+from archimed.experiment.search_stage import wanted_networks
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
 from archimed.methods import METHODS
-from archimed.methods.baselines import baseline_names
 from archimed.seeding import numpy_generator, torch_seed
+from archimed.training.steps import refuse_batches_of_one
 
 
 def check_kind(dataset: Dataset) -> None:
@@ -26,13 +27,13 @@ def check_before_start(bench: Workbench) -> None:
     """Check settings that later stages would stop at.
 
     Raises:
-        SettingsError: a baseline, the checkpoint metric or the initial weights are not there, or the space has no
-            network for the task.
+        SettingsError: a baseline, the checkpoint metric or the initial weights are not there, the space has no
+            network for the task, or batches of one meet batch normalisation.
         DataError: the data cannot be had at the image size of the search.
     """
-    baseline_names(bench.experiment.evaluation.baselines)
-    for dataset in (bench.search_data, bench.training_data):
-        check_space(bench, dataset)
+    wanted_networks(bench)
+    for section, dataset in (("search", bench.search_data), ("training", bench.training_data)):
+        check_space(bench, dataset, section)
     recipe, dataset = bench.experiment.method.training, bench.training_data
     known = metric_names(dataset)
     if recipe.checkpoint_metric not in known:
@@ -47,11 +48,13 @@ def check_before_start(bench: Workbench) -> None:
         )
 
 
-def check_space(bench: Workbench, dataset: Dataset) -> None:
-    """Build one random network; SettingsError if the space has none for this task."""
+def check_space(bench: Workbench, dataset: Dataset, section: str) -> None:
+    """Build one random network; SettingsError if the space has none for this task or for batches of this size."""
     space, seed = bench.experiment.method.space, bench.experiment.seed
     with torch_seed(seed, "preflight"):
-        space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), dataset.task)
+        network = space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), dataset.task)
+    batch_size = getattr(getattr(bench.experiment.method, section), "batch_size", 2)
+    refuse_batches_of_one(network, batch_size, f"{section}.batch_size")
 
 
 def metric_names(dataset: Dataset) -> list[str]:

@@ -1,15 +1,15 @@
-"""The search stage: run the method's search and, for the baselines, random search; log and select."""
+"""The search stage: run the method's search and what its baselines need; log and select."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archimed.candidate import Candidate
 from archimed.experiment.budget import Budget
 from archimed.experiment.networks import read_space
 from archimed.experiment.workbench import Repeat, Workbench
-from archimed.files import append_line, write_json
+from archimed.files import append_line, read_lines, write_json, write_lines
 from archimed.genotype import Choice, describe, parse
-from archimed.methods.baselines import FIXED, FROM_RANDOM_POOL, baseline_names, fixed_baseline, random_search_beside
+from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.spaces import SearchSpace, space_settings
 
@@ -29,29 +29,31 @@ def search(bench: Workbench, budget: Budget) -> None:
 
 
 def search_once(bench: Workbench, repeat: Repeat, missing: set[str], budget: Budget) -> None:
-    """One search of the method, then random search with as many unique candidates if a baseline needs it."""
+    """One search of the method, then that of its pool if a baseline needs it."""
     method = bench.experiment.method
     budget.begin_search()
     outcome = run_one(bench, method, repeat, budget.stop_search)
     selections = [selection for selection in outcome.selections if selection.network in missing]
-    pool_names = {*FROM_RANDOM_POOL} & missing - {selection.network for selection in selections}
-    if pool_names:
-        beside = random_search_beside(method, outcome.unique_candidates)
+    left = {*method.searched_baselines} & missing - {selection.network for selection in selections}
+    if left and (beside := method.pool(outcome.unique_candidates)) is not None:
         pool = run_one(bench, beside, repeat, lambda: False)
-        selections += [selection for selection in pool.selections if selection.network in pool_names]
-    selections += [fixed_baseline(name) for name in FIXED if name in missing]
+        selections += [selection for selection in pool.selections if selection.network in left]
+    task = bench.training_data.task
+    selections += [fixed_baseline(name, task) for name in fixed_networks(task) if name in missing]
     write_selections(bench, repeat, selections)
 
 
 def searches_per_repeat(bench: Workbench) -> int:
-    """2 if a baseline needs a pool of random architectures that the method's own search does not give, else 1."""
-    own_pool = bench.experiment.method.name in FROM_RANDOM_POOL
-    return 2 if not own_pool and wanted_networks(bench) & {*FROM_RANDOM_POOL} else 1
+    """2 if a baseline needs a search that the method's own does not give, else 1."""
+    method = bench.experiment.method
+    own_pool = method.pool(method.search.planned_candidates) is None
+    return 2 if not own_pool and wanted_networks(bench) & {*method.searched_baselines} else 1
 
 
 def wanted_networks(bench: Workbench) -> set[str]:
     """The method's own network and the baselines."""
-    return {bench.experiment.method.name, *baseline_names(bench.experiment.evaluation.baselines)}
+    method, requested = bench.experiment.method, bench.experiment.evaluation.baselines
+    return {method.name, *baseline_names(requested, method.searched_baselines, bench.training_data.task)}
 
 
 def run_one(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[], bool]) -> SearchOutcome:
@@ -66,6 +68,7 @@ def search_problem(bench: Workbench, method: Method, repeat: Repeat) -> SearchPr
     """The training and validation part of a fold, at the image size of the search."""
     dataset = bench.dataset(method.search.image_size)
     fold = dataset.folds[repeat.fold]
+    training = dataset.rows(fold.train)
     return SearchProblem(
         task=dataset.task,
         train=dataset.subset(fold.train),
@@ -74,6 +77,7 @@ def search_problem(bench: Workbench, method: Method, repeat: Repeat) -> SearchPr
         seed=repeat.seed,
         machine=bench.machine,
         workers=bench.experiment.machine.workers,
+        patients=tuple(dataset.cases[row].patient for row in training),
     )
 
 
@@ -91,12 +95,26 @@ def journal(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[],
         append_line(bench.run.candidates, line | written_candidate(candidate, choices))
         number += 1
 
-    def progress(done: int, planned: int | None, generation: int) -> None:
-        bench.observer.progress(
-            done, planned or method.search.planned_candidates, f"candidates, generation {generation}"
-        )
+    key = {"search": method.name, "fold": repeat.fold, "seed": repeat.seed}
+    return Journal(
+        known,
+        record,
+        progress=bench.observer.progress,
+        stop=stop,
+        folder=bench.run.search_state(repeat.fold, repeat.seed),
+        restore_epochs=lambda epochs: restore_epochs(bench, key, epochs),
+        record_epoch=lambda epoch: append_line(bench.run.search_epochs, {**key, **epoch}),
+        say=bench.observer.say,
+    )
 
-    return Journal(known, record, progress, stop)
+
+def restore_epochs(bench: Workbench, key: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Make the log of epochs agree with what the state of one search holds; nothing is written if it does."""
+    logged = read_lines(bench.run.search_epochs)
+    others = [line for line in logged if any(line[name] != value for name, value in key.items())]
+    wanted = [*others, *({**key, **epoch} for epoch in epochs)]
+    if wanted != logged:
+        write_lines(bench.run.search_epochs, wanted)
 
 
 def written_candidate(candidate: Candidate, choices: tuple[Choice, ...]) -> dict[str, Any]:

@@ -51,7 +51,11 @@ def summarise(bench: Workbench, evaluate_seconds: float) -> None:
             "chosen": chosen,
             "cautions": all_cautions(bench, by_network, networks, comparisons),
             "seconds": {
-                "search": sum(line["seconds"] for line in read_lines(bench.run.candidates)),
+                "search": sum(
+                    line["seconds"]
+                    for log in (bench.run.candidates, bench.run.search_epochs)
+                    for line in read_lines(log)
+                ),
                 "train": sum(network["seconds"] for network in networks.values()),
                 "evaluate": evaluate_seconds,
             },

@@ -1,57 +1,61 @@
 """The networks that stand beside every method's own: what `--baselines` names mean.
 
-Baselines that a search must find come from one pool of random architectures, as many as the method scored; fixed
-networks are search spaces without choices. All are trained by the method's own recipe.
+Baselines that a search must find come from the method (`Method.searched_baselines`): the best, largest and costliest of
+as many random architectures as it scored, or, where it learns instead of scoring, one drawn at random. Fixed networks
+are search spaces without choices; which there are depends on the data, for some are of a modality, of several, or of a
+slice of a volume. All are trained by the method's own recipe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from archimed.errors import SettingsError
-from archimed.methods.protocol import Method, Selection
-from archimed.methods.random_search import RandomSearch, RandomSearchSettings
+from archimed.methods.protocol import Selection
+from archimed.methods.random_search import FROM_RANDOM_POOL
 from archimed.spaces import SearchSpace
 from archimed.spaces.fixed import ResNet
+from archimed.spaces.fusion_baselines import fusion_baselines, modalities
+from archimed.task import ImagingTask
 
-FROM_RANDOM_POOL = ("random-search", "random-search-100", "parameters", "macs")
 FIXED: Mapping[str, SearchSpace] = {"resnet18": ResNet(depth=18), "resnet50": ResNet(depth=50)}
 DEFAULT = ("random-search", "resnet18")
-DROP_ORDER = ("resnet50", "macs", "random-search-100", "parameters", "resnet18", "random-search")  # when time is short
+DROP_ORDER = (  # when time is short; a star stands for any modality
+    *("resnet50", "macs", "random-search-100", "parameters", "largest-slice", "central-slice", "*-only"),
+    *("late-fusion", "resnet18", "early-fusion", "radiomics", "random-search"),
+)
 
 
-def baseline_names(requested: str) -> tuple[str, ...]:
+def fixed_networks(task: ImagingTask | None = None) -> Mapping[str, SearchSpace]:
+    """The baselines that need no search, by name; without a task those that fit every one."""
+    return FIXED if task is None else {**FIXED, **fusion_baselines(task)}
+
+
+def baseline_names(
+    requested: str, searched: Sequence[str] = FROM_RANDOM_POOL, task: ImagingTask | None = None
+) -> tuple[str, ...]:
     """The baselines that `default`, `all`, `none` or a list of names with commas asks for, in a fixed order.
 
+    Args:
+        requested: as the user wrote it.
+        searched: the method's `searched_baselines`.
+        task: what the data ask, on which some baselines depend; None leaves those out. `all` means them too where
+            the task has several modalities.
+
     Raises:
-        SettingsError: a name is no baseline.
+        SettingsError: a name is no baseline of the method and these data.
     """
-    every = (*FROM_RANDOM_POOL, *FIXED)
-    named = {"default": DEFAULT, "all": every, "none": ()}.get(requested)
+    every = (*searched, *fixed_networks(task))
+    several = task is not None and len(modalities(task)) > 1
+    named = {"default": DEFAULT, "all": every if several else (*searched, *FIXED), "none": ()}.get(requested)
     names = named if named is not None else tuple(name.strip() for name in requested.split(","))
     for name in names:
         if name not in every:
             raise SettingsError(
-                f"Baselines are default, all, none or some of {', '.join(every)}; got {name!r}. "
+                f"Baselines of these data are default, all, none or some of {', '.join(every)}; got {name!r}. "
                 "Set them with --baselines."
             )
     return tuple(name for name in every if name in names)
 
 
-def fixed_baseline(name: str) -> Selection:
+def fixed_baseline(name: str, task: ImagingTask | None = None) -> Selection:
     """A fixed network as a selection that needed no search."""
-    return Selection(name, FIXED[name], (), "a fixed network")
-
-
-def random_search_beside(method: Method, unique_candidates: int) -> RandomSearch:
-    """Random search in a method's space, by its indicators, with as many unique candidates as the method scored."""
-    defaults = RandomSearchSettings()
-    return RandomSearch(
-        space=method.space,
-        search=RandomSearchSettings(
-            indicators=getattr(method.search, "indicators", defaults.indicators),
-            objectives=getattr(method.search, "objectives", None),
-            batch_size=getattr(method.search, "batch_size", defaults.batch_size),
-            image_size=method.search.image_size,
-            candidates=unique_candidates,
-        ),
-        training=method.training,
-    )
+    return Selection(name, fixed_networks(task)[name], (), "a fixed network")
