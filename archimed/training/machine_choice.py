@@ -48,7 +48,8 @@ def choose_machine(network: nn.Module, batch: Batch, *, device: str = "auto", th
         SettingsError: the device does not exist here.
     """
     machine = Machine(threads or choose_threads(), choose_device(device))
-    precision, memory_format = fastest(try_arms(network, batch, machine, arms_for(machine.device)))
+    dims = batch.images.ndim - 2
+    precision, memory_format = fastest(try_arms(network, batch, machine, arms_for(machine.device, dims)))
     return replace(machine, precision=precision, memory_format=memory_format)
 
 
@@ -105,9 +106,14 @@ def _load_of_usable_cores(seconds: float) -> list[float]:
     return [load[core] for core in sorted(os.sched_getaffinity(0)) if core < len(load)]
 
 
-def arms_for(device: str) -> tuple[Arm, ...]:
-    """The arms worth trying; below AVX-512 a CPU only imitates bfloat16, ten times slower than float32."""
-    if device == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+def arms_for(device: str, spatial_dims: int = 2) -> tuple[Arm, ...]:
+    """The arms worth trying.
+
+    On a CPU, bfloat16 is left out of volumes: in PyTorch 2.13 (oneDNN) the weight gradient of a 3D convolution is
+    arbitrary, and memory may be damaged, where the depth is less than the kernel. Below AVX-512 a CPU only imitates
+    bfloat16, ten times slower than float32.
+    """
+    if device == "cpu" and (spatial_dims == 3 or "AVX512" not in torch.backends.cpu.get_cpu_capability()):
         return tuple(arm for arm in ARMS if arm[0] != "bfloat16")
     return ARMS
 

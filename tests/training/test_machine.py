@@ -12,6 +12,7 @@ from archimed.training.machine import Machine
 from archimed.training.machine_choice import (
     ARMS,
     Trial,
+    arms_for,
     choose_device,
     choose_machine,
     choose_threads,
@@ -43,6 +44,12 @@ def test_the_fastest_arm_wins_and_bfloat16_must_gain_a_fifth(
 
 def test_without_bfloat16_arm_the_fastest_float32_wins() -> None:
     assert fastest({PLAIN: Trial(2.0, True), LAST: Trial(1.0, True)}) == LAST
+
+
+def test_volumes_are_not_trained_in_bfloat16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert arms_for("cpu", 2) == arms_for("cuda:0", 3) == ARMS
+    assert arms_for("cpu", 3) == (PLAIN, LAST)
 
 
 @pytest.mark.parametrize(
