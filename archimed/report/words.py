@@ -37,6 +37,11 @@ NETWORK_NAMES: Mapping[str, str] = {
     "macs": "Most MACs",
     "resnet18": "ResNet-18",
     "resnet50": "ResNet-50",
+    "early-fusion": "Early fusion",
+    "late-fusion": "Late fusion",
+    "central-slice": "Central slice",
+    "largest-slice": "Largest slice",
+    "radiomics": "Radiomics, random forest",
     "unet": "U-Net",
 }
 
