@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archimed.batch import Batch
 from archimed.data.dataset import SPLIT_NAMES
-from archimed.data.describe import describe
+from archimed.data.inspection.describe import describe
 from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
@@ -25,6 +25,7 @@ from archimed.methods.baselines import baseline_names
 from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
+from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import choose_device, choose_machine
 
@@ -177,12 +178,13 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
     plan = TrainingPlan.read(path)
     for caution in plan.cautions:
         bench.observer.say(caution)
-    bench.experiment = shortened(bench.experiment, plan)
+    bench.experiment = shortened(bench.experiment, plan, bench.training_data.task)
 
 
-def shortened(experiment: Experiment, plan: TrainingPlan) -> Experiment:
+def shortened(experiment: Experiment, plan: TrainingPlan, task: ImagingTask) -> Experiment:
     """The experiment with the plan's epochs and without the baselines it drops."""
-    kept = [name for name in baseline_names(experiment.evaluation.baselines) if name not in plan.dropped]
+    every = baseline_names(experiment.evaluation.baselines, experiment.method.searched_baselines, task)
+    kept = [name for name in every if name not in plan.dropped]
     method = replace(experiment.method, training=replace(experiment.method.training, epochs=plan.epochs))  # type: ignore[type-var]
     return replace(
         experiment,

@@ -1,0 +1,64 @@
+"""Which baselines there are for some data, by name."""
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import pytest
+
+from archimed.errors import SettingsError
+from archimed.methods.baselines import (
+    DEFAULT,
+    DROP_ORDER,
+    FIXED,
+    baseline_names,
+    fixed_baseline,
+    fixed_networks,
+)
+from archimed.methods.random_search import FROM_RANDOM_POOL
+from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
+from archimed.task import ImagingTask
+
+PETCT = ImagingTask("binary", ("benign", "malignant"), 2, (8, 9, 10), ("PET", "CT"))
+CT = replace(PETCT, channels=1, channel_names=("CT",))
+FUSION = ("pet-only", "ct-only", "early-fusion", "late-fusion", "central-slice", "largest-slice", "radiomics")
+SEARCHED = ("random-search",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "task", "given"),
+    [
+        ("default", PETCT, DEFAULT),
+        ("all", PETCT, (*SEARCHED, *FIXED, *FUSION)),
+        ("all", CT, (*SEARCHED, *FIXED)),
+        ("all", None, (*SEARCHED, *FIXED)),
+        ("radiomics, pet-only", PETCT, ("pet-only", "radiomics")),
+        ("radiomics,central-slice", CT, ("central-slice", "radiomics")),
+    ],
+)
+def test_names_follow_the_data(asked: str, task: ImagingTask | None, given: tuple[str, ...]) -> None:
+    assert baseline_names(asked, SEARCHED, task) == given
+
+
+@pytest.mark.parametrize(
+    ("asked", "task"),
+    [
+        ("pet-only", CT),
+        ("late-fusion", CT),
+        ("mr-only", PETCT),
+        ("central-slice", replace(PETCT, image_size=(8, 9))),
+        ("radiomics", replace(PETCT, kind="multi-label")),
+    ],
+)
+def test_a_name_that_does_not_fit_the_data_is_refused_in_one_line(asked: str, task: ImagingTask) -> None:
+    with pytest.raises(SettingsError, match=f"^Baselines of these data are .*; got '{asked}'. Set") as told:
+        baseline_names(asked, SEARCHED, task)
+    assert "\n" not in str(told.value)
+
+
+def test_every_fixed_network_is_a_selection_and_can_be_dropped() -> None:
+    for name in fixed_networks(PETCT):
+        assert fixed_baseline(name, PETCT).network == name
+    for name in (*FROM_RANDOM_POOL, *fixed_networks(PETCT)):
+        assert sum(fnmatchcase(name, pattern) for pattern in DROP_ORDER) == 1
+    assert fixed_baseline("radiomics", PETCT).space == Radiomics()
+    assert fixed_baseline("ct-only", PETCT).space == ReferenceCnn(encoders=((1,),))
