@@ -298,7 +298,7 @@ def share_of(option: str, mixture: Mixture, choices: Sequence[Choice]) -> float:
 
 
 def entropy_of(mixture: Mixture) -> float:
-    """How undecided a mixture is: the mean entropy of its choices, 1 where all options weigh the same, 0 if one is all."""
+    """How undecided a mixture is: the mean entropy of its choices, 1 where all weigh the same, 0 if one is all."""
     parts = [
         float(torch.special.entr(weights.double()).sum()) / math.log(len(weights))
         for weights in mixture.values()

@@ -46,6 +46,18 @@ These options are short for dotted settings: `--folds` data.folds, `--baselines`
 
 {mstf_nas}
 
+## mm-nas
+
+As mstf-nas, but for these settings:
+
+{mm_nas}
+
+## darts
+
+As mstf-nas, but for these settings:
+
+{darts}
+
 ## random-search
 
 As mstf-nas, but for these settings of its search:
@@ -63,9 +75,12 @@ As mstf-nas, but for these settings of its search:
 def page() -> str:
     """The text of docs/settings.md."""
     methods = {name: explain_settings(name) for name in METHODS}
-    known = {row["name"] for row in methods["mstf-nas"]}
+    common = methods["mstf-nas"]
+    known = {row["name"] for row in common}
     return TEXT.format(
-        mstf_nas=table(methods["mstf-nas"]),
+        mstf_nas=table(common),
+        mm_nas=table(row for row in methods["mm-nas"] if row not in common),
+        darts=table(row for row in methods["darts"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
     )
