@@ -24,7 +24,7 @@ from archimed.userfile import is_user_object
 
 GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
 SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
-LISTS = (("search", "objectives"), ("data", "modalities"))  # whose default, none or one word, does not tell
+LISTS = (("search", "objectives"), ("data", "modalities"), ("space", "modalities"))  # whose default, none or one word, does not tell
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))

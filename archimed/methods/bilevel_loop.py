@@ -128,12 +128,15 @@ class _Search:
         state = self.folder.restore(self._make, self.journal.say)
         self.journal.restore_epochs([record.to_dict() for record in state.records])
         while not self._is_over(state.records):
+            fits = True
             try:
                 record = self._epoch(state, len(state.records) + 1)
             except NotFiniteError as error:
                 self._end_early(state, str(error))
                 break
             except OutOfMemoryError:
+                fits = False
+            if not fits:  # only now, for the exception holds on to the features of the step
                 state = self._with_half_the_batch(state)
                 continue
             if record is None:
