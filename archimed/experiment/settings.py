@@ -24,7 +24,8 @@ from archimed.userfile import is_user_object
 
 GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
 SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
-LISTS = (("search", "objectives"), ("data", "modalities"), ("space", "modalities"))  # whose default, none or one word, does not tell
+# whose default, none or one word, does not tell
+LISTS = (("search", "objectives"), ("data", "modalities"), ("space", "modalities"))
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -18,7 +18,7 @@ from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.search_stage import wanted_networks
 from archimed.experiment.train_stage import Job, jobs
-from archimed.experiment.workbench import Workbench
+from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import read_json, read_lines, write_json
 from archimed.task import ImagingTask
 
@@ -178,6 +178,7 @@ def all_cautions(
     found = cautions(findings(bench, networks[chosen], comparisons))
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
+    found += dict.fromkeys(text for repeat in bench.repeats() for text in search_cautions(bench, repeat))
     for name, members in by_network.items():
         texts = [text for job in members for text in read_json(job.folder.training).get("cautions", [])]
         found += [f"{name}: {text}" for text in dict.fromkeys(texts)]
@@ -185,6 +186,12 @@ def all_cautions(
     if missing:
         found.append(f"No result for {', '.join(missing)}: the training failed.")
     return [*found, *bench.training_data.notes]
+
+
+def search_cautions(bench: Workbench, repeat: Repeat) -> list[str]:
+    """What a search that learns told of itself in one fold and for one seed."""
+    finished = bench.run.search_state(repeat.fold, repeat.seed) / "finished.json"
+    return [f"Search: {text}" for text in read_json(finished)["cautions"]] if finished.exists() else []
 
 
 def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict[str, Any]]) -> Findings:

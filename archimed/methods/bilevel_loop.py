@@ -1,62 +1,31 @@
 """The loop of a bilevel search: two halves of the training cases in step, a validation per epoch, exact resumption."""
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from archimed.batch import Batch, target_loss
 from archimed.data.halves import halves
 from archimed.errors import DataError, SearchError
 from archimed.evaluation.metrics import metrics
+from archimed.methods.bilevel_found import Found, fingerprint, found_again, picked
 from archimed.methods.bilevel_state import SearchEpoch, SearchFolder, SearchState
 from archimed.methods.protocol import Journal, SearchProblem
 from archimed.methods.supernet_memory import build_supernet, settle_memory
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
-from archimed.strategies.bilevel import (
-    SKIP,
-    BilevelSettings,
-    Learner,
-    Memory,
-    Mixture,
-    count_skips,
-    draw_alpha,
-    entropy_of,
-    learning_rate_at,
-    mixture_of,
-    share_of,
-)
+from archimed.strategies.bilevel import BilevelSettings, Learner, Memory, learning_rate_at
+from archimed.strategies.mixtures import SKIP, Mixture, count_skips, draw_alpha, entropy_of, mixture_of, share_of
 from archimed.training.prediction import predict_logits, probabilities
 from archimed.training.steps import NormalisedImages, batches, refuse_batches_of_one
 
 VALIDATION_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a bilevel search found.
-
-    Attributes:
-        epoch: the one picked, counted from 1; its validation figures follow.
-        mixture: of that epoch.
-    """
-
-    epoch: int
-    validation_loss: float
-    validation: Mapping[str, float | None]
-    mixture: Mixture
-    cautions: tuple[str, ...]
 
 
 class NotFiniteError(Exception):
@@ -346,43 +315,6 @@ class _WithMixture(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.supernet(images, self.mixture)
         return logits
-
-
-def picked(records: Sequence[SearchEpoch], pick_by: str) -> SearchEpoch:
-    """The epoch that `search.pick_by` asks for, of at least one; the earliest of equals.
-
-    Where the AUC is undefined, as with one class among the validation cases, the loss decides.
-    """
-
-    def rank(record: SearchEpoch) -> tuple[float, float]:
-        auc = record.validation.get("auc") if pick_by == "auc" else None
-        return (-math.inf if auc is None else auc, -record.validation_loss)
-
-    return records[-1] if pick_by == "last" else max(records, key=rank)  # max takes the first
-
-
-def found_again(result: Mapping[str, Any]) -> Found:
-    """What `finished.json` tells."""
-    alpha = {name: torch.tensor(numbers) for name, numbers in result["alpha"].items()}
-    return Found(
-        result["epoch"],
-        result["validation_loss"],
-        result["validation"],
-        mixture_of(alpha),
-        tuple(result["cautions"]),
-    )
-
-
-def fingerprint(space: RelaxableSpace, settings: BilevelSettings, problem: SearchProblem) -> str:
-    """What must be the same for a search to go on."""
-    facts = {
-        "settings": TypeAdapter(type(settings)).dump_python(settings, mode="json"),
-        "choices": [asdict(choice) for choice in space.mixed_choices],
-        "seed": problem.seed,
-        "cases": [problem.train.ids, problem.validation.ids],
-        "task": asdict(problem.task),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _finite(loss: Tensor, epoch: int) -> float:

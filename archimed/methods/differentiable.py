@@ -18,7 +18,8 @@ from archimed.methods.supernet_memory import build_supernet, settle_memory
 from archimed.seeding import numpy_generator, torch_generator
 from archimed.spaces import SearchSpace
 from archimed.spaces.protocol import RelaxableSpace
-from archimed.strategies.bilevel import BilevelSettings, Learner, draw_alpha
+from archimed.strategies.bilevel import BilevelSettings, Learner
+from archimed.strategies.mixtures import draw_alpha
 from archimed.training.losses import class_weights
 from archimed.training.recipe import Recipe
 

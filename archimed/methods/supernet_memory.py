@@ -13,7 +13,8 @@ from archimed.errors import SettingsError
 from archimed.methods.protocol import SearchProblem
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
-from archimed.strategies.bilevel import BilevelSettings, Learner, Memory, draw_alpha
+from archimed.strategies.bilevel import BilevelSettings, Learner, Memory
+from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.memory import free_bytes, peak_bytes

@@ -17,13 +17,15 @@ from archimed.data.halves import halves
 from archimed.data.normalisation import Normalisation
 from archimed.errors import RunError, SearchError, SettingsError
 from archimed.methods import bilevel_loop, differentiable, supernet_memory
-from archimed.methods.bilevel_loop import Found, picked, search_bilevel
-from archimed.methods.bilevel_state import SearchEpoch
+from archimed.methods.bilevel_found import Found, picked
+from archimed.methods.bilevel_loop import search_bilevel
+from archimed.methods.bilevel_state import SearchEpoch, SearchFolder
 from archimed.methods.darts import Darts, DartsSearch
 from archimed.methods.protocol import Journal, Method, SearchProblem
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
-from archimed.strategies.bilevel import BilevelSettings
+from archimed.strategies.bilevel import BilevelSettings, Learner
+from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.memory import free_bytes, peak_bytes
@@ -170,7 +172,7 @@ def test_a_real_supernet_resumes_to_the_bit(
 
     broken = Log(tmp_path / "broken")
     with monkeypatch.context() as patch:
-        patch.setattr(bilevel_loop.SearchFolder, "finish", save)
+        patch.setattr(SearchFolder, "finish", save)
         patch.setattr(bilevel_loop._Search, "_is_over", lambda _, records: len(records) == 2)
         with pytest.raises(Killed):
             search_bilevel(space, settings, task, broken.journal)
@@ -263,7 +265,7 @@ def test_a_search_stops_at_skips_and_takes_an_epoch_before(monkeypatch: pytest.M
 
 def poison(monkeypatch: pytest.MonkeyPatch, what: str, bad_epoch: int) -> None:
     """In the second of three steps of an epoch the loss or alpha is not a number."""
-    step, count = bilevel_loop.Learner.learn_architecture, 0
+    step, count = Learner.learn_architecture, 0
 
     def poisoned(self: Any, *batches: Any) -> Any:
         nonlocal count
@@ -276,7 +278,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, what: str, bad_epoch: int) -> None:
         return value
 
     estimates(monkeypatch, 8, none=1)
-    monkeypatch.setattr(bilevel_loop.Learner, "learn_architecture", poisoned)
+    monkeypatch.setattr(Learner, "learn_architecture", poisoned)
 
 
 @pytest.mark.parametrize("what", ["loss", "alpha"])
@@ -396,8 +398,8 @@ def test_the_estimate_is_near_the_peak_of_a_real_step() -> None:
     for memory in ("none", "checkpoint"):
         told = supernet_memory.step_bytes(space, settings, whole, memory, 6)
         supernet = supernet_memory.build_supernet(space, whole.task, settings, memory, 0)
-        alpha = bilevel_loop.draw_alpha(space.mixed_choices, torch.Generator())
-        learner = bilevel_loop.Learner.of(supernet, alpha, settings)
+        alpha = draw_alpha(space.mixed_choices, torch.Generator())
+        learner = Learner.of(supernet, alpha, settings)
         batch = supernet_memory._blank(whole.task, 6, whole.machine)
         assert told == pytest.approx(peak_bytes(lambda: supernet_memory._pair(learner, batch)), rel=0.3)  # noqa: B023
     assert 0 < free_bytes("cpu") < 2**50

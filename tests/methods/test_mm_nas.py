@@ -118,6 +118,16 @@ def test_a_run_of_darts_goes_on_from_every_step(grey: Path, tmp_path: Path) -> N
         assert without_candidates(out) == expected, whole.names[stop - 1]
 
 
+def test_what_a_search_warns_of_stands_in_the_summary(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archimed.methods.bilevel_loop.count_skips", lambda *_: 2)
+    settings = {**DARTS, "training.epochs": 1, "search.stop_at_skips": 2}
+    run = begin("darts", grey, tmp_path / "run", settings)(Silent())
+    [told] = [text for text in read(run / "summary.json")["cautions"] if text.startswith("Search: ")]
+    assert "2 skip connections in epoch 1" in told
+
+
 def without_candidates(run: Path) -> dict[str, Any]:
     log = run / "search" / "candidates.jsonl"
     log.touch()

@@ -15,19 +15,14 @@ from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import (
-    ALPHA_SPREAD,
     BilevelSettings,
     Learner,
-    count_skips,
-    draw_alpha,
-    entropy_of,
     first_order,
     learning_rate_at,
-    mixture_of,
     second_order,
-    share_of,
     weight_step,
 )
+from archimed.strategies.mixtures import ALPHA_SPREAD, count_skips, draw_alpha, entropy_of, mixture_of, share_of
 from archimed.task import ImagingTask
 from tests.methods.toy_supernet import ToySpace
 
