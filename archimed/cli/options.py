@@ -10,8 +10,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="A .csv table, nnU-Net folder, datalist .json, class-per-folder tree, MedMNIST .npz or name, phantom:NAME, "
-        "or file.py:object.",
+        help="A .csv table, nnU-Net folder, datalist .json, class-per-folder tree, MedMNIST .npz or name, "
+        "phantom:NAME, or file.py:object.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")]
