@@ -16,7 +16,7 @@ from archimed.methods.baselines import fixed_baseline, fixed_networks
 from archimed.methods.protocol import Selection
 from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
-from archimed.training.steps import adam, training_step
+from archimed.training.steps import adam, least_batch, training_step
 
 TRIAL_STEPS = 2
 CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
@@ -83,11 +83,11 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
     dataset, recipe = bench.training_data, bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
-    subset = dataset.subset(fold.train[: recipe.batch_size])
-    batch = Batch(normalise(subset.images.all()), subset.target)
     document = architecture_document(selection, dataset.task, normalise)
     with bench.machine.session():
         network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()
+        subset = dataset.subset(fold.train[: max(recipe.batch_size, least_batch(network))])
+        batch = Batch(normalise(subset.images.all()), subset.target)
         bench.machine.place_network(network)
         images, target = bench.machine.place_images(batch.images), batch.target.to(bench.machine.device)
         if isinstance(network, Fitted):

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from archimed.networks.heads import PooledLinear
+from archimed.networks.heads import PooledLinear, pooled_positive
 from archimed.networks.layers import (
     Normalisation,
     convolution,
@@ -50,6 +51,7 @@ class FusionLayout:
         num_outputs: logits.
         spatial_dims: 2 or 3.
         normalisation: of the whole network.
+        amplitude: whether the head also reads how bright each modality is.
     """
 
     modalities: tuple[int, ...]
@@ -62,6 +64,7 @@ class FusionLayout:
     num_outputs: int
     spatial_dims: int
     normalisation: Normalisation
+    amplitude: bool
 
     @property
     def inputs(self) -> tuple[int, int]:
@@ -86,7 +89,11 @@ class FusionLayout:
 
 
 class _Fusion(nn.Module):
-    """Stems, cells that `make_cell` builds, and the head."""
+    """Stems, cells that `make_cell` builds, and the head.
+
+    Convolutions without bias and the normalisation of each image leave nothing of how bright it was; with `amplitude`
+    the head reads that too, as the means of each modality's first convolution before its normalisation.
+    """
 
     def __init__(self, layout: FusionLayout, make_cell: Callable[[CellShape], nn.Module], affine: bool) -> None:
         super().__init__()
@@ -106,12 +113,16 @@ class _Fusion(nn.Module):
             nn.ReLU(),
             convolution(layout.head, layout.head, dims, 3),  # not normalised: of each image the means are what is read
         )
-        self.head = PooledLinear(layout.head, layout.num_outputs, positive=True)
+        first: list[Any] = [convolution_then_rest(stem)[0] for stem in self.stems] if layout.amplitude else []
+        amplitudes = sum(layer.out_channels for layer in first)
+        self.head = PooledLinear(layout.head, layout.num_outputs, positive=True, further=amplitudes)
 
     def logits(self, images: Tensor, run: RunCell) -> Tensor:
         """Logits of each image, the cells computed by `run`."""
         parts = images.split(self.layout.modalities, dim=1)
-        outputs = [stem(part) for stem, part in zip(self.stems, parts, strict=True)]
+        stems = [convolution_then_rest(stem) for stem in self.stems]
+        first = [convolve(part) for (convolve, _), part in zip(stems, parts, strict=True)]
+        outputs = [rest(features) for (_, rest), features in zip(stems, first, strict=True)]
         if len(outputs) == 1:
             outputs *= 2
         alike = len(set(self.layout.modalities)) == 1
@@ -123,8 +134,14 @@ class _Fusion(nn.Module):
         for k, cell in enumerate(reduction):
             result = run(len(normal) + k, CELLS[1], cell, outputs[-2:])
             outputs = [outputs[-2] if k == 0 else outputs[-1], result]
-        logits: Tensor = self.head(self.convolutions(outputs[-1]))
+        amplitudes = [pooled_positive(features) for features in first] if self.layout.amplitude else []
+        logits: Tensor = self.head(self.convolutions(outputs[-1]), amplitudes)
         return logits
+
+
+def convolution_then_rest(stem: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The first convolution of a stem, and what follows."""
+    return stem[0], stem[1:]  # type: ignore[index]
 
 
 class FusionCell(nn.Module):

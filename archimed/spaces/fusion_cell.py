@@ -62,6 +62,11 @@ class FusionCellSpace:
     normalisation: Normalisation = Field(
         default="instance", description="instance, or batch where batches hold several images (MM-NAS: batches of one)"
     )
+    amplitude: bool = Field(
+        default=True,
+        description="the head also reads the means of each modality's first convolution, as normalising each image "
+        "takes away how bright it is, e.g. its uptake or density (ours)",
+    )
 
     @property
     def _pairs(self) -> EdgePairs:
@@ -137,4 +142,5 @@ class FusionCellSpace:
             num_outputs=task.num_outputs,
             spatial_dims=task.spatial_dims,
             normalisation=self.normalisation,
+            amplitude=self.amplitude,
         )

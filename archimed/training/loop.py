@@ -20,6 +20,7 @@ from archimed.errors import DataError, SettingsError
 from archimed.networks.fitted import Fitted
 from archimed.seeding import torch_generator, torch_seed
 from archimed.task import ImagingTask
+from archimed.training.augmentation import augment, augments
 from archimed.training.checkpoint import StateFolder, TrainingState
 from archimed.training.fitting import fitting_pass, single_epoch
 from archimed.training.losses import class_weights
@@ -27,7 +28,7 @@ from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise, predict_logits, probabilities
 from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
 from archimed.training.recipe import Recipe, learning_rate_at
-from archimed.training.steps import Examples, NormalisedImages, adam, training_pass
+from archimed.training.steps import Examples, NormalisedImages, adam, least_batch, training_pass
 from archimed.training.weights import load_initial_weights
 
 ValidationMetrics = Callable[[NDArray[Any], NDArray[np.float32]], Mapping[str, float | None]]
@@ -61,7 +62,7 @@ def train(
         normalise: raw images -> float32 images, fitted on the training fold.
         task: what the images and targets are.
         recipe: the `training.*` settings.
-        seed: of the batches' order and of dropout.
+        seed: of the batches' order, of augmentation and of dropout.
         machine: how to compute.
         state_folder: where state, weights.safetensors, epochs.jsonl and training.json are written.
         on_epoch: told each new epoch, after its state is on disk.
@@ -87,6 +88,8 @@ def train(
         folder.restore(state, warn)
         if not state.records and recipe.initial_weights is not None:
             _start_from(recipe.initial_weights, network, task, state, warn)
+        if not state.records and recipe.batch_size < least_batch(network):
+            _caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
         weights = class_weights(train.target, task.num_outputs, recipe)
         job = _Job(
             state=state,
@@ -168,10 +171,15 @@ def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
 
 def _learn(job: _Job, epoch: int) -> float:
     """Change the network by one pass over the training images; returns their mean loss."""
-    network, batch_size = job.state.network, job.recipe.batch_size
+    network, recipe = job.state.network, job.recipe
+    batch_size = max(recipe.batch_size, least_batch(network))
     if isinstance(network, Fitted):
         return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
     order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
+
+    def change(images: Tensor, step: int) -> Tensor:
+        return augment(images, recipe, job.seed, epoch, step)
+
     with torch_seed(job.seed, "epoch", epoch, "layers"):
         return training_pass(
             network,
@@ -181,6 +189,7 @@ def _learn(job: _Job, epoch: int) -> float:
             batch_size=batch_size,
             weights=job.class_weights,
             machine=job.machine,
+            change=change if augments(recipe) else None,
         )
 
 

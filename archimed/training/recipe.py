@@ -54,6 +54,40 @@ class Recipe:
         ge=1,
         description="largest weight (and 1/limit the least) of a multi-label task's positives, a ratio",
     )
+    augment_flips: bool = Field(
+        default=False, description="turn each training image over along each axis by chance (MedMNIST protocol: no)"
+    )
+    augment_turns: bool = Field(
+        default=False,
+        description="turn each training image by 0 to 3 quarters in the plane of its last two axes, if they are of one "
+        "length (MedMNIST protocol: no)",
+    )
+    augment_shift: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="furthest shift of a training image along each axis, as a fraction of it, in whole pixels; border "
+        "pixels are repeated (MedMNIST protocol: none)",
+    )
+    augment_scale: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="s: each channel of a training image is multiplied by 1-s to 1+s, after normalisation (MedMNIST "
+        "protocol: none)",
+    )
+    augment_offset: float = Field(
+        default=0.0,
+        ge=0,
+        description="largest number added to or taken from each channel of a training image, in standard deviations of "
+        "that channel of the image (MedMNIST protocol: none)",
+    )
+    augment_noise: float = Field(
+        default=0.0,
+        ge=0,
+        description="largest standard deviation of the normal noise on a training image, in standard deviations of "
+        "each of its channels; each image draws its own up to it (MedMNIST protocol: none)",
+    )
     image_size: int | None = Field(
         default=None, ge=1, description="pixels per axis of the images trained on; null takes those of the data"
     )

@@ -1,6 +1,6 @@
 """One step of training and what it is fed: the optimizer, batches, normalised images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from math import prod
 from typing import Protocol
@@ -16,6 +16,7 @@ from archimed.training.machine import Machine
 from archimed.training.prediction import Normalise
 from archimed.training.recipe import Recipe
 
+Change = Callable[[Tensor, int], Tensor]
 NORMALISED_BYTES_LIMIT = 2**30  # above, images are kept as stored and normalised batch by batch
 PART = 256  # images normalised at a time
 
@@ -66,12 +67,18 @@ def training_pass(
     batch_size: int,
     weights: Tensor | None,
     machine: Machine,
+    change: Change | None = None,
 ) -> float:
-    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on."""
+    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on.
+
+    `change` gets the images of each step, and its number from 0, and gives those that are trained on.
+    """
     network.train()
     total = torch.zeros((), dtype=torch.float64, device=machine.device)  # read once: reading waits for a GPU
-    for cases in batches(order, batch_size):
+    for step, cases in enumerate(batches(order, batch_size)):
         batch, target = images.batch(cases)
+        if change is not None:
+            batch = change(batch, step)
         loss = training_step(network, optimizer, images=batch, target=target, weights=weights, machine=machine)
         total += loss * len(cases)
     return float(total) / len(order)
@@ -85,9 +92,14 @@ def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
     return iter(parts)
 
 
+def least_batch(network: nn.Module) -> int:
+    """The fewest images of a step: 2 with batch normalisation, which has nothing to average in one image, else 1."""
+    return 2 if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()) else 1
+
+
 def refuse_batches_of_one(network: nn.Module, batch_size: int, setting: str) -> None:
     """SettingsError if a network with batch normalisation would be trained one image at a time."""
-    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+    if batch_size < least_batch(network):
         raise SettingsError(
             f"Batch normalisation needs batches of two or more; {setting} is 1. Set it to 2 or more, or use "
             "--set space.normalisation=instance."

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ def test_the_paper_s_wiring() -> None:
 
     kept: list[object] = []
     for position, stem in enumerate(network.stems):  # type: ignore[arg-type]
-        stem.register_forward_hook(remember(f"stem{position}"))
+        stem[-1].register_forward_hook(remember(f"stem{position}"))
     network.stem_of_sum.register_forward_hook(remember("sum"))  # type: ignore[union-attr, operator]
     names: list[tuple[str, ...]] = []
     for position, cell in enumerate(network.cells):  # type: ignore[arg-type]
@@ -84,3 +86,27 @@ def test_logits_depend_on_the_image_although_every_image_is_normalised() -> None
     network = build(FusionCellSpace(width=4), 2).eval()
     first, second = network(torch.randn(2, 2, 16, 16, 16))
     assert not torch.allclose(first, second, atol=1e-4)
+
+
+@pytest.mark.parametrize("modalities", [(2,), (1, 1)])
+def test_how_bright_an_image_is_is_not_normalised_away(modalities: tuple[int, ...]) -> None:
+    images = torch.rand(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    for amplitude in (True, False):
+        torch.manual_seed(0)
+        network = build(FusionCellSpace(modalities=modalities, width=4, amplitude=amplitude), 2).eval()
+        with torch.no_grad():
+            change = (network(images) - network(4 * images)).abs().max()
+        assert (change > 1e-2) == amplitude
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_head_reads_the_means_of_the_first_convolutions(stride: Literal[1, 2, 4]) -> None:
+    network = build(FusionCellSpace(modalities=(1, 2), width=4, head=3, stem_stride=stride), 3).eval()
+    images, seen = torch.randn(2, 3, 16, 16, 16), []
+    network.head.linear.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
+    with torch.no_grad():
+        network(images)
+        firsts = [stem[0](part) for stem, part in zip(network.stems, images.split((1, 2), 1), strict=True)]  # type: ignore[arg-type]
+    means = torch.cat([first.clamp(min=0).flatten(2).mean(2) for first in firsts], dim=1)
+    assert torch.allclose(seen[0][:, 3:], means, atol=1e-6)
+    assert means.shape[1] == (4 if stride == 4 else 8)

@@ -1,0 +1,110 @@
+"""Images changed at random before a training step: turned over, turned, shifted, brighter, noisier; 2D and 3D.
+
+Only what a network trains on is changed: validation and test images never are, nor what a `Fitted` network reads.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from archimed.seeding import derive_seed, torch_generator
+from archimed.training.recipe import Recipe
+
+
+def augments(recipe: Recipe) -> bool:
+    """Whether the recipe changes images at all."""
+    return bool(
+        recipe.augment_flips
+        or recipe.augment_turns
+        or recipe.augment_shift
+        or recipe.augment_scale
+        or recipe.augment_offset
+        or recipe.augment_noise
+    )
+
+
+def augment(
+    images: Float[Tensor, "batch channel *space"], recipe: Recipe, seed: int, epoch: int, step: int
+) -> Float[Tensor, "batch channel *space"]:
+    """Normalised images as one step sees them, on their device and in their memory layout.
+
+    What is drawn depends on the seed, epoch and step only: an interrupted training goes on with the same images, and
+    every network of a run sees the same. Offsets and noise are in units of the spread of each channel of each image,
+    as modalities are normalised to unlike ranges (PET to 0 to 1). Noise is drawn on the device: a GPU's is another than
+    a CPU's.
+    """
+    names = ("augmentation", epoch, step)
+    generator = torch_generator(seed, *names)
+    changed = torch.empty_like(images).copy_(_moved(images, recipe, generator))
+    spread = _per_channel(images.flatten(2).std(2, correction=0), images)
+    shape = images.shape[:2]
+    if recipe.augment_scale:
+        changed *= _per_channel(1 + recipe.augment_scale * _between_ones(shape, generator), images)
+    if recipe.augment_offset:
+        changed += spread * _per_channel(recipe.augment_offset * _between_ones(shape, generator), images)
+    if recipe.augment_noise:
+        strength = _per_channel(recipe.augment_noise * torch.rand(len(images), 1, generator=generator), images)
+        noise = torch.Generator(images.device).manual_seed(derive_seed(seed, *names, "noise"))
+        changed += strength * spread * torch.randn(images.shape, generator=noise, device=images.device)
+    return changed
+
+
+def _moved(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Every image read at the pixels that its flips, turn and shift name, in any memory layout."""
+    count, sizes = len(images), images.shape[2:]
+    flips, swapped = _orientations(count, sizes, recipe, generator)
+    shifts = _shifts(count, sizes, recipe, generator)
+    device, dims = images.device, len(sizes)
+    along = [
+        _sources(size, flips[:, axis], shifts[:, axis])
+        .to(device)
+        .view(count, *(size if other == axis else 1 for other in range(dims)))
+        for axis, size in enumerate(sizes)
+    ]
+    if bool(swapped.any()):
+        here = swapped.to(device).view(count, *(1,) * dims)
+        along[-2:] = [torch.where(here, places.transpose(-1, -2), places) for places in along[-2:]]
+    which = torch.arange(count, device=device).view(count, *(1,) * dims)
+    return images.movedim(1, -1)[(which, *along)].movedim(-1, 1)
+
+
+def _orientations(
+    count: int, sizes: tuple[int, ...], recipe: Recipe, generator: torch.Generator
+) -> tuple[Bool[Tensor, "batch axis"], Bool[Tensor, " batch"]]:
+    """Which axes of each image are turned over, and whether its last two axes change places."""
+    flips = torch.zeros(count, len(sizes), dtype=torch.bool)
+    swapped = torch.zeros(count, dtype=torch.bool)
+    if recipe.augment_flips:
+        flips = torch.rand(flips.shape, generator=generator) < 1 / 2
+    if recipe.augment_turns and sizes[-1] == sizes[-2]:
+        quarters = torch.randint(4, (count,), generator=generator)
+        swapped = quarters % 2 == 1
+        flips[:, -1] ^= (quarters == 1) | (quarters == 2)
+        flips[:, -2] ^= (quarters == 2) | (quarters == 3)
+    return flips, swapped
+
+
+def _shifts(
+    count: int, sizes: tuple[int, ...], recipe: Recipe, generator: torch.Generator
+) -> Int[Tensor, "batch axis"]:
+    """Pixels by which each image moves along each axis."""
+    if not recipe.augment_shift:
+        return torch.zeros(count, len(sizes), dtype=torch.int64)
+    most = torch.tensor([int(recipe.augment_shift * size) for size in sizes])
+    drawn = torch.rand(count, len(sizes), generator=generator)
+    return (drawn * (2 * most + 1)).floor().long() - most
+
+
+def _sources(size: int, flip: Bool[Tensor, " batch"], shift: Int[Tensor, " batch"]) -> Int[Tensor, "batch pixel"]:
+    """Where along one axis each pixel comes from; beyond the border lies the border's pixel."""
+    straight = (torch.arange(size) - shift[:, None]).clamp(0, size - 1)
+    return torch.where(flip[:, None], size - 1 - straight, straight)
+
+
+def _between_ones(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers from -1 to 1."""
+    return 2 * torch.rand(shape, generator=generator) - 1
+
+
+def _per_channel(numbers: Float[Tensor, "batch channel"], images: Tensor) -> Tensor:
+    return numbers.to(images.device).view(*numbers.shape, *(1,) * (images.ndim - 2))
