@@ -67,7 +67,7 @@ def test_users_object_or_callable(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.py").write_text(USER_FILE)
     dataset = load_dataset(f"{tmp_path / 'mine.py'}:{name}", DataSettings(image_size=20), 0)
     assert dataset.name == "mine"
-    assert dataset.images.shape == (40, 1, 20, 20)
+    assert dataset.images.all().shape == (40, 1, 20, 20)
     assert len(dataset.folds) == 1
 
 
