@@ -7,38 +7,25 @@ from math import ceil
 
 from archimed.report.figures.canvas import Figure
 from archimed.report.figures.graph import Edge, Graph, Node, draw
+from archimed.report.operation_words import legend, operation_kind, operation_words
 from archimed.report.reading import Record, number
+from archimed.report.summing_cells import (
+    CellInputs,
+    Spelt,
+    cell_inputs,
+    digits,
+    fusion_words,
+    keeps_all,
+    part_choices,
+    summing_cells,
+    summing_graph,
+)
 from archimed.task import ImagingTask
 
-Spelt = Mapping[str, str]  # {choice: option}
-
-KINDS: Mapping[str, str] = {  # how an operation's name begins: the class of its box
-    "separable": "separable",
-    "dilated": "dilated",
-    "factorised": "asymmetric",
-    "max": "max",
-    "average": "average",
-    "zero": "zero",
-}
-SHORT: Mapping[str, str] = {
-    "separable_conv": "sep",
-    "dilated_conv": "dil",
-    "max_pool": "max",
-    "average_pool": "avg",
-    "conv": "conv",
-}
-LEGEND: Mapping[str, str] = {
-    "sep k×k": "separable convolution",
-    "dil k×k": "dilated separable convolution",
-    "7×1, 1×7": "two thin convolutions in turn",
-    "max, avg k×k": "max and average pooling over k×k pixels",
-    "1×1": "convolution that only mixes channels",
-    "concat": "features laid side by side",
-    "zero": "nothing; it and what reads it are drawn dashed and left out of the network",
-}
-SUMMING_CHOICE = re.compile(r"(normal|reduction)\.(?:node|block)\d+\.(?:inputs|input[12]|operation[12])")
 WIDE = 480  # pixels from which a graph gets a row of its own
 READING = "Read from the top down: each box takes what its arrow brings. Unread outputs are concatenated."
+ADDING = "Read from the top down: a node adds what its arrows bring; {leave} leave the cell side by side (concat)."
+STACKED = "Input 1 is the output of the cell before the last, input 2 that of the last cell, at first both the stem's."
 
 
 @dataclass(frozen=True)
@@ -49,38 +36,53 @@ class Step:
     form: str
 
 
-def operation_words(name: str) -> str:
-    """An operation in a box's few letters: separable_conv_3 is "sep 3×3"."""
-    stem, _, side = name.rpartition("_")
-    if not side.isdecimal():
-        return name.replace("_", " ")
-    if stem == "factorised_conv":
-        return f"{side}×1, 1×{side}"
-    return f"{SHORT.get(stem, stem.replace('_', ' '))} {side}×{side}"
-
-
-def operation_kind(name: str) -> str:
-    """The class of an operation's box."""
-    return next((kind for start, kind in KINDS.items() if name.startswith(start)), "")
-
-
-def architecture_figures(genotype: Spelt) -> list[Figure]:
-    """One graph for every block of a multi-scale genotype, or for both cells of DARTS's and NSGA-Net's spaces.
+def architecture_figures(genotype: Spelt, space: Record, task: ImagingTask) -> list[Figure]:
+    """One graph for every block of a multi-scale genotype, or for both cells of a space whose nodes add.
 
     None for another space's.
     """
-    blocks = {block: block_graph(part_choices(genotype, block)) for block in block_names(genotype)}
-    cells = {cell: summing_graph(part_choices(genotype, cell)) for cell in summing_cells(genotype)}
-    drawings = {name: draw(graph) for name, graph in (blocks or cells).items()}
+    graphs = {block: block_graph(part_choices(genotype, block)) for block in block_names(genotype)}
+    readings = dict.fromkeys(graphs, READING)
+    inputs = cell_inputs(space, task.channel_names)
+    for cell in [] if graphs else summing_cells(genotype):
+        choices = part_choices(genotype, cell)
+        graphs[cell] = summing_graph(choices, inputs[cell].boxes if cell in inputs else (), task.spatial_dims)
+        readings[cell] = summing_reading(choices, inputs.get(cell))
+    drawings = {name: draw(graph) for name, graph in graphs.items()}
     width = max((drawing[1] for drawing in drawings.values()), default=0.0)
-    return [architecture_figure(name, *drawing, width) for name, drawing in drawings.items()]
+    return [architecture_figure(name, readings[name], *drawing, width) for name, drawing in drawings.items()]
 
 
-def architecture_figure(name: str, body: str, own_width: float, height: float, width: float) -> Figure:
+def summing_reading(choices: Spelt, inputs: CellInputs | None) -> str:
+    """How to read the graph of a cell whose nodes add."""
+    adding = ADDING.format(leave="all nodes" if keeps_all(choices) else "nodes that none reads")
+    return f"{adding} {STACKED if inputs is None else inputs.reading}".rstrip()
+
+
+def architecture_figure(name: str, reading: str, body: str, own_width: float, height: float, width: float) -> Figure:
     """The figure of one block or cell, in the middle of a width that all of them share, so that boxes are alike."""
     title = name.replace("block", "Block ") if name.startswith("block") else f"{name.capitalize()} cell"
     moved = f'<g transform="translate({(width - own_width) / 2:.1f} 0)">{body}</g>'
-    return Figure(f"architecture_{name}", title, READING, moved, width, height, wide=width > WIDE)
+    return Figure(f"architecture_{name}", title, reading, moved, width, height, wide=width > WIDE, scrolls=True)
+
+
+def architecture_legend(genotype: Spelt, task: ImagingTask) -> dict[str, str]:
+    """What the letters in the boxes mean; empty where nothing is drawn."""
+    if not block_names(genotype) and not summing_cells(genotype):
+        return {}
+    mixing = {"1×1": "convolution that only mixes channels"} if block_names(genotype) else {}
+    return {**legend(genotype.values(), task.spatial_dims), **mixing, "concat": "features laid side by side"}
+
+
+def fusion_in_words(genotype: Spelt, space: Record, task: ImagingTask) -> list[tuple[str, list[str]]]:
+    """For each cell that fuses modalities, what its nodes do; empty for another space's."""
+    inputs = cell_inputs(space, task.channel_names)
+    told = [
+        (f"{cell.capitalize()} cell", fusion_words(part_choices(genotype, cell), inputs[cell], task.spatial_dims))
+        for cell in summing_cells(genotype)
+        if cell in inputs
+    ]
+    return [(title, sentences) for title, sentences in told if sentences]
 
 
 def block_names(genotype: Spelt) -> list[str]:
@@ -88,11 +90,6 @@ def block_names(genotype: Spelt) -> list[str]:
     forms = (r"(block\d+)\.node\d+\.(?:operation|input)", r"(block\d+)\.pool\d+")
     found = [next((m[1] for form in forms if (m := re.fullmatch(form, name))), None) for name in genotype]
     return [] if None in found else sorted({name for name in found if name}, key=lambda name: int(name[5:]))
-
-
-def part_choices(genotype: Spelt, part: str) -> dict[str, str]:
-    """The choices of one block or cell without its name."""
-    return {name.removeprefix(f"{part}."): option for name, option in genotype.items() if name.startswith(f"{part}.")}
 
 
 def block_graph(choices: Spelt) -> Graph:
@@ -141,38 +138,6 @@ def unread(cell: Mapping[str, tuple[str, str]]) -> list[str]:
     dead = dead_nodes(cell)
     read = {source for name, (_, source) in cell.items() if name not in dead}
     return [name for name in cell if name not in dead and name not in read] or list(cell)
-
-
-def summing_cells(genotype: Spelt) -> list[str]:
-    """The cells of a genotype of DARTS's or NSGA-Net's space; empty if it is of another."""
-    found = [SUMMING_CHOICE.fullmatch(name) for name in genotype]
-    return list(dict.fromkeys(match[1] for match in found if match)) if all(found) else []
-
-
-def summing_graph(choices: Spelt) -> Graph:
-    """A cell whose nodes each sum two operations on earlier states; unread nodes, in DARTS all, are concatenated."""
-    names = sorted({name.partition(".")[0] for name in choices}, key=digits)
-    nodes = [Node("input1", "input 1", "none"), Node("input2", "input 2", "none")]
-    edges: list[Edge] = []
-    read: set[str] = set()
-    for name in names:
-        pair = choices.get(f"{name}.inputs", "").split("+")
-        sources = pair if len(pair) == 2 else [choices.get(f"{name}.input{k}", "input1") for k in (1, 2)]
-        nodes.append(Node(name, "+"))
-        for k, source in enumerate(sources, start=1):
-            operation = choices.get(f"{name}.operation{k}", "")
-            nodes.append(Node(f"{name}.{k}", operation_words(operation), operation_kind(operation)))
-            edges += [(source, f"{name}.{k}"), (f"{name}.{k}", name)]
-        read.update(sources)
-    everything = any(name.endswith(".inputs") for name in choices)
-    nodes.append(Node("join", "concat"))
-    edges += [(name, "join") for name in names if everything or name not in read]
-    return Graph(tuple(nodes), tuple(edges))
-
-
-def digits(name: str) -> tuple[int, ...]:
-    """The numbers in a name, to sort node10 behind node2."""
-    return tuple(int(part) for part in re.findall(r"\d+", name))
 
 
 def steps(space: Record, genotype: Spelt, task: ImagingTask) -> list[Step]:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,15 @@ class Run:
     rule: str
     candidates: tuple[Record, ...]
     trained: tuple[TrainedNetwork, ...]
+    search_epochs: tuple[Record, ...] = ()
 
     @property
     def task(self) -> ImagingTask:
         """The task of the run; empty fields where neither data.json nor summary.json tells."""
-        return task_of(mapping(self.data, "task") or mapping(self.summary, "task"))
+        task = task_of(mapping(self.data, "task") or mapping(self.summary, "task"))
+        channels = tuple(str(name) for name in mapping(self.data, "channels"))
+        named = task.channel_names or (channels if len(channels) == task.channels else ())
+        return replace(task, channel_names=named)
 
     @property
     def chosen(self) -> str:
@@ -107,6 +111,7 @@ def read_run(folder: Path) -> Run:
         rule=str(selected.get("rule") or ""),
         candidates=tuple(lines(folder / "search" / "candidates.jsonl")),
         trained=tuple(trained_networks(folder / "networks")),
+        search_epochs=tuple(lines(folder / "search" / "epochs.jsonl")),
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from archimed.files import write_text
-from archimed.report import background, results, searching, tables, words
+from archimed.report import background, learning, results, searching, tables, words
 from archimed.report.answers import answer_figures, class_results
-from archimed.report.architecture_graph import LEGEND, architecture_figures, steps
+from archimed.report.architecture_graph import architecture_figures, architecture_legend, fusion_in_words, steps
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
 from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
 from archimed.report.figures.training import training_figures
@@ -43,6 +43,7 @@ def contents(run: Run) -> dict[str, Any]:
     """Everything that the page shows, by the names that the templates use."""
     chosen = chosen_selection(run)
     genotype = {str(name): str(option) for name, option in mapping(chosen, "genotype").items()}
+    space = mapping(chosen, "space")
     sizes = tables.lesion_sizes(run)
     metric = results.leading_metric(run)
     trained = {name: run.repeats(name) for name in run.networks}
@@ -64,13 +65,17 @@ def contents(run: Run) -> dict[str, Any]:
         "classes": class_results(run),
         "operating": tables.operating_table(run),
         "training": training_figures(trained, metric),
+        "learned": learning.learning_figures(run),
+        "learned_epochs": learning.epoch_table(run) if run.search_epochs else None,
+        "mixture": learning.mixture_table(run) if run.search_epochs else None,
         "searches": searching.search_figures(run),
         "search_counts": searching.search_counts(run),
         "candidates": searching.candidate_table(run),
         "rule": str(run.rule or chosen.get("rule") or "").rstrip("."),
-        "steps": steps(mapping(chosen, "space"), genotype, run.task),
-        "architecture": architecture_figures(genotype),
-        "architecture_legend": LEGEND,
+        "steps": steps(space, genotype, run.task),
+        "architecture": architecture_figures(genotype, space, run.task),
+        "architecture_legend": architecture_legend(genotype, run.task),
+        "fusion": fusion_in_words(genotype, space, run.task),
         "choices": Table("architecture", "Every choice", ["Choice", "Option"], list(genotype.items())),
         "counts": background.count_table(run),
         "data_facts": background.data_facts(run),

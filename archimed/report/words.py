@@ -31,6 +31,8 @@ LEADING = ("auc", "dice", "accuracy")  # the headline's metric: the first of the
 
 NETWORK_NAMES: Mapping[str, str] = {
     "mstf-nas": "MSTF-NAS",
+    "darts": "DARTS",
+    "mm-nas": "MM-NAS",
     "random-search": "Random search",
     "random-search-100": "Random search (100)",
     "parameters": "Most parameters",
@@ -65,19 +67,33 @@ GLOSSARY: Mapping[str, str] = {
     "Inside the noise": "The difference between two networks is no larger than chance alone makes it, at this number "
     "of test cases and repeats. It is no evidence that one is better.",
     "Baseline": "A network that had no benefit of the search under test: a fixed one such as ResNet-18, or the winner "
-    "of a simpler search, trained by the same recipe on the same cases.",
+    "of a simpler search (where the search learns, one architecture drawn at random), trained by the same recipe on "
+    "the same cases.",
+    "PET only, CT only and the like": "Baselines that see one modality alone.",
+    "Early fusion, late fusion": "Baselines of several modalities: all channels at once into one network, or a network "
+    "for each modality whose features meet before the answer.",
+    "Central slice, largest slice": "Baselines that see one slice of the volume: the middle one, or that in which most "
+    "of the PET, else of the first channel, is bright.",
+    "Radiomics": "A baseline without a network: shape, brightness and texture measured by formulas, and a random "
+    "forest that answers from them.",
     "Training, validation, test": "The cases a network learns from; those that choose between epochs and networks; and "
     "those kept away until the end, on which the results of this report are measured.",
     "Calibration": "Whether a stated probability holds: of the cases given 80 %, do 80 % have the class?",
     "Genotype": "A network written as a list of choices, one option for each.",
     "Cell, block": "A block is a normal cell, which extracts features, and a reduction cell, which halves the image "
-    "and pools it over several sizes at once.",
+    "and pools it over several sizes at once. In DARTS and MM-NAS a cell is a graph of nodes that add operations; the "
+    "network repeats two of them, and the reduction cell halves the image.",
     "MACs": "Multiply-accumulate operations to classify one image; half the number of floating-point operations.",
     "Parameters": "The numbers that training sets; four bytes each on disk.",
     "Indicator": "A number computed from an untrained network and one batch of images, meant to tell how well it will "
     "do once trained. It is cheap and imperfect.",
     "naswot": "Indicator: how differently an untrained network responds to different images (MSTF-NAS, Eq. 3-4).",
     "synflow, log_synflow": "Indicator: how much signal can pass through all the weights; and its logarithm.",
+    "Supernet": "The network of a search that learns: it computes every option of every edge and adds them by weight.",
+    "Alpha, mixture": "Alpha are the numbers that such a search learns, one for each option of each edge; the mixture "
+    "is their softmax, the weights of the options. The derived network keeps the strongest.",
+    "Entropy of the mixture": "How undecided it is: 1 where all options weigh the same, 0 where one is all.",
+    "Skip connection": "The operation that hands features on unchanged.",
     "Pareto front": "The networks that no other one beats in every objective at once.",
     "Generation": "One round of the evolutionary search: new networks are bred from the best of the round before.",
     "Seed, repeat": "The number that fixes all chance of a run. Another seed is another repeat of the same experiment.",
@@ -95,8 +111,11 @@ def metric_name(metric: str) -> str:
 
 
 def network_name(name: str) -> str:
-    """A network as readers know it."""
-    return NETWORK_NAMES.get(name, name)
+    """A network as readers know it: pet-only is "PET only"."""
+    modality = name.removesuffix("-only").replace("-", " ")
+    if name in NETWORK_NAMES or not name.endswith("-only") or not modality:
+        return NETWORK_NAMES.get(name, name)
+    return f"{modality.upper() if len(modality) <= 5 else modality.capitalize()} only"
 
 
 def metric_order(metrics: Iterable[str]) -> list[str]:

@@ -48,7 +48,10 @@ def escape(words: object) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing, its title and how to read it; `body` is SVG of width by height pixels."""
+    """One drawing, its title and how to read it; `body` is SVG of width by height pixels.
+
+    One that scrolls keeps its size on narrow screens, and moves sideways there.
+    """
 
     name: str
     title: str
@@ -57,10 +60,13 @@ class Figure:
     width: float
     height: float
     wide: bool = False
+    scrolls: bool = False
 
     def inline(self) -> str:
         """The drawing for a page, which gives it its colours."""
         limit = f"max-width:{1.12 * self.width:.0f}px"
+        if self.scrolls:
+            limit += f";--least:{0.95 * self.width:.0f}px"
         return (
             f'<svg viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}" '
             f'style="{limit}" role="img" aria-label="{escape(self.title)}">{self.body}</svg>'

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 
 from archimed.genotype import describe, random_genotype
-from archimed.report.architecture_graph import (
-    architecture_figures,
-    block_graph,
-    operation_words,
-    part_choices,
-    steps,
-    summing_cells,
-    summing_graph,
-    unread,
-)
+from archimed.report.architecture_graph import architecture_figures, block_graph, steps, unread
 from archimed.report.figures.graph import BOX_HEIGHT, GAP, Graph, Node, lay_out, rows_of, spread
+from archimed.report.operation_words import operation_words
+from archimed.report.summing_cells import part_choices, summing_cells, summing_graph
 from archimed.spaces.cell_tree import essential_nodes
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
@@ -22,6 +15,7 @@ from archimed.spaces.nsganet_cell import NsganetCellSpace
 from archimed.task import ImagingTask
 
 SUMMING = [DartsCellSpace(with_zero=True), NsganetCellSpace()]
+TASK = ImagingTask("binary", ("a", "b"), 1, (28, 28))
 
 
 def block(seed: int) -> dict[str, str]:
@@ -59,9 +53,11 @@ def test_cells_that_sum_are_drawn_too(space: DartsCellSpace | NsganetCellSpace, 
     assert summing_cells(genotype) == ["normal", "reduction"]
     graph = summing_graph(part_choices(genotype, "normal"))
     check_layout(graph)
-    assert sum(node.words == "+" for node in graph.nodes) == space.num_nodes
-    assert len([edge for edge in graph.edges if edge[1] != "join"]) == 4 * space.num_nodes
-    assert [figure.title for figure in architecture_figures(genotype)] == ["Normal cell", "Reduction cell"]
+    assert sum(node.words.endswith(" +") for node in graph.nodes) == space.num_nodes
+    assert len([edge for edge in graph.edges if edge[1] not in {"join", "output"}]) == 4 * space.num_nodes
+    figures = architecture_figures(genotype, {}, TASK)
+    assert [figure.title for figure in figures] == ["Normal cell", "Reduction cell"]
+    assert all("Input 1 is the output" in figure.reading for figure in figures)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -92,15 +88,14 @@ def test_operations_in_a_few_letters() -> None:
 
 
 def test_another_space_has_no_graph() -> None:
-    assert architecture_figures({"stage1.depth": "3", "stage1.width": "64"}) == []
-    assert architecture_figures({}) == []
+    assert architecture_figures({"stage1.depth": "3", "stage1.width": "64"}, {}, TASK) == []
+    assert architecture_figures({}, {}, TASK) == []
 
 
 def test_steps_halve_the_image_rounding_up() -> None:
     space = MultiscaleCellSpace()
     genotype = describe(random_genotype(space.choices, np.random.default_rng(0)), space.choices)
-    task = ImagingTask("binary", ("a", "b"), 1, (28, 28))
-    forms = [step.form for step in steps({"width": 128, "stem_stride": 4}, genotype, task)]
+    forms = [step.form for step in steps({"width": 128, "stem_stride": 4}, genotype, TASK)]
     assert forms == ["1 × 28 × 28", "128 × 7 × 7", "128 × 4 × 4", "256 × 2 × 2", "512 × 1 × 1", "512", "2 outputs"]
 
 

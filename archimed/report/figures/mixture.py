@@ -1,0 +1,267 @@
+"""Figures of a search that learns a mixture: losses, how decided it is, and the weights of the options."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from archimed.report.figures.canvas import (
+    Axes,
+    Figure,
+    Point,
+    Scale,
+    dots,
+    legend,
+    line,
+    polyline,
+    rectangle,
+    span,
+    text,
+)
+from archimed.report.figures.training import robust, values
+from archimed.report.operation_words import operation_words
+from archimed.report.reading import Record, number
+from archimed.report.words import network_name
+
+MOST_POINTS = 60  # epochs drawn in a small plot
+STYLES: Mapping[str, str] = {  # how an operation's name begins: the class of its line
+    "conv": "s3",
+    "separable": "s1",
+    "dilated": "s4",
+    "factorised": "s3",
+    "max": "s2",
+    "average": "s5",
+    "identity": "s6",
+    "zero": "zero",
+}
+COLUMN, SHADE = 44.0, 22.0  # pixels of a cell of the shaded table
+PANEL, PANEL_STEP = (112.0, 58.0), (160.0, 100.0)  # pixels of a small plot, and from one to the next
+
+
+@dataclass(frozen=True)
+class MixtureLog:
+    """One search that learnt a mixture, in one fold and for one seed.
+
+    Attributes:
+        name: the search.
+        place: its fold and seed, in words.
+        epochs: the lines of its log.
+        picked: the epoch from which the network was derived.
+        weights: of each mixed choice the weights [epoch][option], softmax of alpha.
+        options: of each mixed choice.
+        chosen: the option that the derived network has on a mixed choice; without those it left out.
+        inputs: of each cell the names of its inputs, where they are known.
+        spatial_dims: 2 or 3.
+    """
+
+    name: str
+    place: str
+    epochs: tuple[Record, ...]
+    picked: float | None
+    weights: Mapping[str, Sequence[Sequence[float]]]
+    options: Mapping[str, tuple[str, ...]]
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spatial_dims: int = 2
+
+    @property
+    def cells(self) -> dict[str, list[str]]:
+        """The mixed choices of each cell; of choices without a cell one part."""
+        found: dict[str, list[str]] = {}
+        for name in self.weights:
+            found.setdefault(name.partition(".")[0] if "." in name else "network", []).append(name)
+        return found
+
+    @property
+    def shown(self) -> int:
+        """The position of the epoch picked, else of the last."""
+        numbers = [epoch.get("epoch") for epoch in self.epochs]
+        return numbers.index(self.picked) if self.picked in numbers else len(numbers) - 1
+
+    def edge_words(self, choice: str) -> str:
+        """An edge in a few words: "PET stem → node 1"."""
+        cell, _, rest = choice.partition(".")
+        target, _, source = rest.partition(".")
+        if not source:
+            return choice
+        named = dict(zip((f"input{k}" for k in range(1, 9)), self.inputs.get(cell, ()), strict=False))
+        return " → ".join(named.get(state) or re.sub(r"(?<=[a-z])(?=\d)", " ", state) for state in (source, target))
+
+
+def mixture_figures(log: MixtureLog, suffix: str, *, edges: bool) -> list[Figure]:
+    """Losses and how decided the mixture is; with `edges` also the weights on every edge of each cell."""
+    figures = [loss_figure(log, suffix), decision_figure(log, suffix)]
+    for cell, choices in log.cells.items() if edges else ():
+        figures += [table_figure(log, cell, choices, suffix), edges_figure(log, cell, choices, suffix)]
+    return figures
+
+
+def epoch_scale(epochs: Sequence[Record], start: float, stop: float) -> Scale:
+    """The scale of epochs, never empty."""
+    numbers = [number(epoch.get("epoch")) or float(place) for place, epoch in enumerate(epochs, start=1)]
+    first, last = min(numbers, default=1.0), max(numbers, default=1.0)
+    low, high = (first, last) if last > first else (last - 1, last + 1)
+    return Scale(low, high, start, stop, whole=True)
+
+
+def loss_figure(log: MixtureLog, suffix: str) -> Figure:
+    """The losses of both halves and on the validation cases, above the validation AUC."""
+    keys = {
+        "weight_loss": ("loss of the weights, on their half", "s6 solid"),
+        "architecture_loss": ("loss of alpha, on its half", "s3"),
+        "validation_loss": ("validation loss", "s2"),
+    }
+    traces = {key: values(log.epochs, key) for key in keys}
+    scores = values(log.epochs, "validation.auc")
+    width = epoch_scale(log.epochs, 52, 348)
+    above = Axes(width, Scale(*span(robust([y for trace in traces.values() for _, y in trace])), 142, 12))
+    below = Axes(width, Scale(*span([y for _, y in scores]), 248, 172))
+    bottom = below if scores else above
+    parts = [above.frame("" if scores else "Epoch", "Loss", y_ticks=4)]
+    parts += [below.frame("Epoch", "AUC", y_ticks=3)] if scores else []
+    for key, (_, style) in keys.items():
+        parts.append(trace_of(above, [(x, min(y, above.y.high)) for x, y in traces[key]], style))
+    parts += [trace_of(below, scores, "s1"), picked_line(log, width, above.y.stop, bottom.y.start)]
+    entries = [*keys.values(), *([("validation AUC of the supernet", "s1")] if scores else [])]
+    top = bottom.y.start + 56
+    rows, height = legend(entries, 52, top, 300)
+    title = f"Losses of the search, {network_name(log.name)} ({log.place})"
+    reading = "Half of the training cases teach the weights, the other half alpha. " + marked(log)
+    return Figure(f"search_losses{suffix}", title, reading, "".join([*parts, rows]), 360, top - 4 + height)
+
+
+def decision_figure(log: MixtureLog, suffix: str) -> Figure:
+    """Entropy of the mixture, and the shares of the skip connection and of zero."""
+    axes = Axes(epoch_scale(log.epochs, 52, 348), Scale(0.0, 1.05, 248, 12))
+    keys = {
+        "entropy": ("entropy of the mixture", "s1"),
+        "skip_share": ("share of the skip connection", "s2"),
+        "zero_share": ("share of zero", "zero"),
+    }
+    parts = [axes.frame("Epoch", "Entropy, and shares")]
+    parts += [trace_of(axes, values(log.epochs, key), style) for key, (_, style) in keys.items()]
+    parts.append(picked_line(log, axes.x, axes.y.stop, axes.y.start))
+    rows, height = legend(list(keys.values()), 52, 304, 300)
+    title = f"How decided the mixture is, {network_name(log.name)} ({log.place})"
+    reading = (
+        "Entropy 1: all options weigh the same, so the derived network rests on small differences; 0: one "
+        f"option is all. A skip connection whose share takes over is a known failure of such searches. {marked(log)}"
+    )
+    return Figure(f"search_decision{suffix}", title, reading, "".join([*parts, rows]), 360, 300 + height)
+
+
+def trace_of(axes: Axes, points: Sequence[Point], style: str) -> str:
+    """A line with dots where it has few points."""
+    pixels = [axes.at(x, y) for x, y in points]
+    return polyline(pixels, style) + (dots(pixels, f"solid-dots {style}") if len(pixels) < 9 else "")
+
+
+def picked_line(log: MixtureLog, scale: Scale, top: float, bottom: float, *, words: bool = True) -> str:
+    """A dashed line at the epoch picked, with its number in words."""
+    if log.picked is None or not scale.low <= log.picked <= scale.high:
+        return ""
+    x = scale(log.picked)
+    left = x > (scale.start + scale.stop) / 2
+    side = (x - 6, "tick halo end") if left else (x + 6, "tick halo")
+    name = text(side[0], bottom - 8, f"epoch {log.picked:.0f}", side[1]) if words else ""
+    return line((x, top), (x, bottom), "marker") + name
+
+
+def marked(log: MixtureLog) -> str:
+    """What the dashed line is."""
+    return "" if log.picked is None else "The dashed line marks the epoch from which the network was derived."
+
+
+def percent(weight: float) -> str:
+    """A weight in per cent."""
+    return f"{100 * weight:.0f}" if weight >= 0.995 else f"{100 * weight:.1f}"
+
+
+def table_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str) -> Figure:
+    """The weights at the epoch picked, edge by option, shaded; the options of the derived network are framed."""
+    options = list(dict.fromkeys(option for choice in choices for option in log.options[choice]))
+    names = [log.edge_words(choice) for choice in choices]
+    left = 16 + 6.5 * max(map(len, names))
+    top, width = 76.0, left + COLUMN * len(options) + 30
+    rows = {choice: log.weights[choice][log.shown] for choice in choices}
+    every = [weight for row in rows.values() for weight in row]
+    full = max([*every, 3 / max(len(options), 1)])
+    parts = [
+        text(left + COLUMN * (k + 0.5) + 4, top - 8, operation_words(option, log.spatial_dims), "tick", turn=-50)
+        for k, option in enumerate(options)
+    ]
+    for place, (choice, row) in enumerate(rows.items()):
+        y = top + SHADE * place
+        parts.append(text(left - 8, y + 15, names[place], "tick end"))
+        for option, weight in zip(log.options[choice], row, strict=True):
+            x = left + COLUMN * options.index(option)
+            shade = f"fill-opacity:{0.7 * weight / full:.2f}"
+            parts.append(rectangle(x + 1, y + 1, COLUMN - 2, SHADE - 2, "cell", radius=3, style=shade))
+            if log.chosen.get(choice) == option:
+                parts.append(rectangle(x + 1, y + 1, COLUMN - 2, SHADE - 2, "picked", radius=3))
+            parts.append(text(x + COLUMN / 2, y + 15, percent(weight), "node middle"))
+    at = f"epoch {log.picked:.0f}" if log.picked is not None else "the last epoch"
+    reading = (
+        f"Per cent that each option weighs on each edge, from {percent(min(every))} to {percent(max(every))}; "
+        f"undecided, all would weigh {percent(1 / max(len(options), 1))}. Framed: the derived network. "
+        "A node keeps the two edges whose strongest option but zero weighs most."
+    )
+    title = f"The mixture at {at}, {part_words(cell)} ({log.place})"
+    height = top + SHADE * len(choices) + 6
+    return Figure(f"mixture_{cell}{suffix}", title, reading, "".join(parts), width, height, wide=True, scrolls=True)
+
+
+def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str) -> Figure:
+    """The weights over the epochs, one small plot for each edge; the derived network's options are bold."""
+    columns, step = min(len(choices), 4), -(-len(log.epochs) // MOST_POINTS)
+    positions = sorted({*range(0, len(log.epochs), step), log.shown, len(log.epochs) - 1})
+    every = [weight for choice in choices for k in positions for weight in log.weights[choice][k]]
+    low, high = span(every)
+    parts = []
+    for place, choice in enumerate(choices):
+        x, y = 34 + PANEL_STEP[0] * (place % columns), 20 + PANEL_STEP[1] * (place // columns)
+        axes = Axes(epoch_scale(log.epochs, x, x + PANEL[0]), Scale(low, high, y + PANEL[1], y))
+        parts += [axes.frame("", "", 2, 2), text(x, y - 5, log.edge_words(choice), "small")]
+        parts.append(picked_line(log, axes.x, y, y + PANEL[1], words=False))
+        parts += option_lines(log, axes, choice, positions)
+    options = list(dict.fromkeys(option for choice in choices for option in log.options[choice]))
+    entries = [(operation_words(option, log.spatial_dims), style_of(option)) for option in options]
+    below = 26 + PANEL_STEP[1] * -(-len(choices) // columns)
+    width = 34 + PANEL_STEP[0] * max(columns, 2)
+    rows, height = legend(entries, 34, below, width - 40)
+    title = f"The mixture over the epochs, {part_words(cell)} ({log.place})"
+    reading = (
+        f"One plot for each edge: the weight of every option by epoch. All plots reach from {percent(min(every))} to "
+        f"{percent(max(every))} %. Bold: what the derived network has there; an edge without a bold line was left out. "
+        f"{marked(log)}"
+    )
+    body = "".join([*parts, rows])
+    return Figure(f"mixture_epochs_{cell}{suffix}", title, reading, body, width, below + height, True, True)
+
+
+def option_lines(log: MixtureLog, axes: Axes, choice: str, positions: Sequence[int]) -> list[str]:
+    """The weight of every option of an edge, the derived network's last and bold."""
+    own = log.chosen.get(choice)
+    order = sorted(range(len(log.options[choice])), key=lambda place: log.options[choice][place] == own)
+    lines = []
+    for place in order:
+        option = log.options[choice][place]
+        points = [(epoch_number(log, k), log.weights[choice][k][place]) for k in positions]
+        weight = "bold" if option == own else "soft"
+        lines.append(polyline([axes.at(x, y) for x, y in points], f"{style_of(option)} {weight}"))
+    return lines
+
+
+def epoch_number(log: MixtureLog, position: int) -> float:
+    """The epoch of a line of the log."""
+    return number(log.epochs[position].get("epoch")) or float(position + 1)
+
+
+def style_of(option: str) -> str:
+    """The classes of an option's line: colour by kind, dashed for large kernels."""
+    style = next((style for start, style in STYLES.items() if option.startswith(start)), "s6")
+    return style if style == "zero" else f"{style} {'dashed' if option.endswith(('_5', '_7')) else 'solid'}"
+
+
+def part_words(cell: str) -> str:
+    """A cell in words."""
+    return f"{cell} cell" if cell in {"normal", "reduction"} else cell
