@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from archimed.errors import SettingsError
@@ -101,7 +102,8 @@ def chosen_options(genotype: Mapping[str, str]) -> dict[str, str]:
 
 def learning_figures(run: Run) -> list[tuple[MixtureLog, str, list[Figure]]]:
     """Of the first searches the losses and how decided they are; of the very first also the mixture of every edge."""
-    shown = mixture_logs(run)[:MOST_SHOWN]
+    logs = mixture_logs(run)
+    shown = logs[:MOST_SHOWN] if len(logs) > 1 else [replace(log, place="") for log in logs]
     return [
         (log, decision_words(log), mixture_figures(log, f"_{place + 1}" if place else "", edges=place == 0))
         for place, log in enumerate(shown)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 KINDS: Mapping[str, str] = {  # how an operation's name begins: the class of its box
+    "conv": "conv",
     "separable": "separable",
     "dilated": "dilated",
     "factorised": "asymmetric",

@@ -1,6 +1,6 @@
 import pytest
 
-from archimed.report.words import amount, count, decimal, duration, flat, listing, metric_order, printable
+from archimed.report.words import amount, count, decimal, duration, flat, listing, metric_order, network_name, printable
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,11 @@ def test_settings_are_flattened_to_dotted_names() -> None:
 
 def test_known_metrics_come_first() -> None:
     assert metric_order(["zeta", "sensitivity", "accuracy", "auc"]) == ["auc", "accuracy", "sensitivity", "zeta"]
+
+
+def test_networks_have_their_names() -> None:
+    names = [network_name(name) for name in ("darts", "mm-nas", "pet-only", "channel-0-only", "mine", "-only")]
+    assert names == ["DARTS", "MM-NAS", "PET only", "Channel 0 only", "mine", "-only"]
 
 
 def test_what_xml_cannot_hold_is_replaced() -> None:

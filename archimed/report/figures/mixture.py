@@ -20,7 +20,6 @@ from archimed.report.figures.canvas import (
 from archimed.report.figures.training import robust, values
 from archimed.report.operation_words import operation_words
 from archimed.report.reading import Record, number
-from archimed.report.words import network_name
 
 MOST_POINTS = 60  # epochs drawn in a small plot
 STYLES: Mapping[str, str] = {  # how an operation's name begins: the class of its line
@@ -43,7 +42,7 @@ class MixtureLog:
 
     Attributes:
         name: the search.
-        place: its fold and seed, in words.
+        place: its fold and seed, in words; empty where a run has one search only.
         epochs: the lines of its log.
         picked: the epoch from which the network was derived.
         weights: of each mixed choice the weights [epoch][option], softmax of alpha.
@@ -124,7 +123,7 @@ def loss_figure(log: MixtureLog, suffix: str) -> Figure:
     entries = [*keys.values(), *([("validation AUC of the supernet", "s1")] if scores else [])]
     top = bottom.y.start + 56
     rows, height = legend(entries, 52, top, 300)
-    title = f"Losses of the search, {network_name(log.name)} ({log.place})"
+    title = f"Losses of the search{placed(log)}"
     reading = "Half of the training cases teach the weights, the other half alpha. " + marked(log)
     return Figure(f"search_losses{suffix}", title, reading, "".join([*parts, rows]), 360, top - 4 + height)
 
@@ -141,7 +140,7 @@ def decision_figure(log: MixtureLog, suffix: str) -> Figure:
     parts += [trace_of(axes, values(log.epochs, key), style) for key, (_, style) in keys.items()]
     parts.append(picked_line(log, axes.x, axes.y.stop, axes.y.start))
     rows, height = legend(list(keys.values()), 52, 304, 300)
-    title = f"How decided the mixture is, {network_name(log.name)} ({log.place})"
+    title = f"How decided the mixture is{placed(log)}"
     reading = (
         "Entropy 1: all options weigh the same, so the derived network rests on small differences; 0: one "
         f"option is all. A skip connection whose share takes over is a known failure of such searches. {marked(log)}"
@@ -169,6 +168,17 @@ def picked_line(log: MixtureLog, scale: Scale, top: float, bottom: float, *, wor
 def marked(log: MixtureLog) -> str:
     """What the dashed line is."""
     return "" if log.picked is None else "The dashed line marks the epoch from which the network was derived."
+
+
+def placed(log: MixtureLog) -> str:
+    """The fold and seed at the end of a title."""
+    return f" ({log.place})" if log.place else ""
+
+
+def reach(weights: Sequence[float]) -> str:
+    """From where to where weights reach, in per cent."""
+    low, high = percent(min(weights)), percent(max(weights))
+    return f"all about {low}" if low == high else f"from {low} to {high}"
 
 
 def percent(weight: float) -> str:
@@ -201,11 +211,11 @@ def table_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
             parts.append(text(x + COLUMN / 2, y + 15, percent(weight), "node middle"))
     at = f"epoch {log.picked:.0f}" if log.picked is not None else "the last epoch"
     reading = (
-        f"Per cent that each option weighs on each edge, from {percent(min(every))} to {percent(max(every))}; "
+        f"Per cent that each option weighs on each edge, {reach(every)}; "
         f"undecided, all would weigh {percent(1 / max(len(options), 1))}. Framed: the derived network. "
         "A node keeps the two edges whose strongest option but zero weighs most."
     )
-    title = f"The mixture at {at}, {part_words(cell)} ({log.place})"
+    title = f"The mixture at {at}, {part_words(cell)}{placed(log)}"
     height = top + SHADE * len(choices) + 6
     return Figure(f"mixture_{cell}{suffix}", title, reading, "".join(parts), width, height, wide=True, scrolls=True)
 
@@ -215,7 +225,7 @@ def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
     columns, step = min(len(choices), 4), -(-len(log.epochs) // MOST_POINTS)
     positions = sorted({*range(0, len(log.epochs), step), log.shown, len(log.epochs) - 1})
     every = [weight for choice in choices for k in positions for weight in log.weights[choice][k]]
-    low, high = span(every)
+    low, high = span([100 * weight for weight in every])
     parts = []
     for place, choice in enumerate(choices):
         x, y = 34 + PANEL_STEP[0] * (place % columns), 20 + PANEL_STEP[1] * (place // columns)
@@ -228,10 +238,10 @@ def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
     below = 26 + PANEL_STEP[1] * -(-len(choices) // columns)
     width = 34 + PANEL_STEP[0] * max(columns, 2)
     rows, height = legend(entries, 34, below, width - 40)
-    title = f"The mixture over the epochs, {part_words(cell)} ({log.place})"
+    title = f"The mixture over the epochs, {part_words(cell)}{placed(log)}"
     reading = (
-        f"One plot for each edge: the weight of every option by epoch. All plots reach from {percent(min(every))} to "
-        f"{percent(max(every))} %. Bold: what the derived network has there; an edge without a bold line was left out. "
+        f"One plot for each edge: the per cent that each option weighs, by epoch, {reach(every)}, on the same scale in "
+        "all plots. Bold: what the derived network has there; an edge without a bold line was left out. "
         f"{marked(log)}"
     )
     body = "".join([*parts, rows])
@@ -245,7 +255,7 @@ def option_lines(log: MixtureLog, axes: Axes, choice: str, positions: Sequence[i
     lines = []
     for place in order:
         option = log.options[choice][place]
-        points = [(epoch_number(log, k), log.weights[choice][k][place]) for k in positions]
+        points = [(epoch_number(log, k), 100 * log.weights[choice][k][place]) for k in positions]
         weight = "bold" if option == own else "soft"
         lines.append(polyline([axes.at(x, y) for x, y in points], f"{style_of(option)} {weight}"))
     return lines
