@@ -1,14 +1,12 @@
 """The chosen architecture as graphs, drawn from its choices; a space that is not known here is told as a table."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Mapping
 
 from archimed.report.figures.canvas import Figure
 from archimed.report.figures.graph import Edge, Graph, Node, draw
 from archimed.report.operation_words import legend, operation_kind, operation_words
-from archimed.report.reading import Record, number
+from archimed.report.reading import Record
 from archimed.report.summing_cells import (
     CellInputs,
     Spelt,
@@ -26,14 +24,6 @@ WIDE = 480  # pixels from which a graph gets a row of its own
 READING = "Read from the top down: each box takes what its arrow brings. Unread outputs are concatenated."
 ADDING = "Read from the top down: a node adds what its arrows bring; {leave} leave the cell side by side (concat)."
 STACKED = "Input 1 is the output of the cell before the last, input 2 that of the last cell, at first both the stem's."
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage of the whole network, with the form of the features that leave it."""
-
-    words: str
-    form: str
 
 
 def architecture_figures(genotype: Spelt, space: Record, task: ImagingTask) -> list[Figure]:
@@ -138,22 +128,3 @@ def unread(cell: Mapping[str, tuple[str, str]]) -> list[str]:
     dead = dead_nodes(cell)
     read = {source for name, (_, source) in cell.items() if name not in dead}
     return [name for name in cell if name not in dead and name not in read] or list(cell)
-
-
-def steps(space: Record, genotype: Spelt, task: ImagingTask) -> list[Step]:
-    """The whole network from image to classes, with channels and sizes; [] if the space does not tell them."""
-    blocks, width, stride = block_names(genotype), number(space.get("width")), number(space.get("stem_stride"))
-    if not blocks or not width or not stride or not task.image_size:
-        return []
-    side = [ceil(pixels / stride) for pixels in task.image_size]
-    found = [Step("image", form(task.channels, task.image_size)), Step("stem", form(int(width), side))]
-    for k, block in enumerate(blocks):
-        side = [ceil(pixels / 2) for pixels in side]
-        found.append(Step(block.replace("block", "block "), form(int(width) * 2**k, side)))
-    found.append(Step("average over the image", f"{int(width) * 2 ** (len(blocks) - 1)}"))
-    return [*found, Step("linear layer", f"{task.num_outputs} outputs")]
-
-
-def form(channels: int, side: Sequence[int]) -> str:
-    """Channels and pixels: "128 × 7 × 7"."""
-    return " × ".join(str(length) for length in (channels, *side))

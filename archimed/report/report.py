@@ -10,11 +10,12 @@ from typing import Any
 from archimed.files import write_text
 from archimed.report import background, learning, results, searching, tables, words
 from archimed.report.answers import answer_figures, class_results
-from archimed.report.architecture_graph import architecture_figures, architecture_legend, fusion_in_words, steps
+from archimed.report.architecture_graph import architecture_figures, architecture_legend, fusion_in_words
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
 from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
 from archimed.report.figures.training import training_figures
 from archimed.report.reading import Record, Run, mapping, read_run
+from archimed.report.steps import steps
 from archimed.report.tables import Table
 
 MOST_FORESTS = 6  # metrics drawn; all are in the table

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from archimed.genotype import describe, random_genotype
-from archimed.report.architecture_graph import architecture_figures, block_graph, steps, unread
+from archimed.report.architecture_graph import architecture_figures, block_graph, unread
 from archimed.report.figures.graph import BOX_HEIGHT, GAP, Graph, Node, lay_out, rows_of, spread
 from archimed.report.operation_words import operation_words
 from archimed.report.summing_cells import part_choices, summing_cells, summing_graph
@@ -90,13 +90,6 @@ def test_operations_in_a_few_letters() -> None:
 def test_another_space_has_no_graph() -> None:
     assert architecture_figures({"stage1.depth": "3", "stage1.width": "64"}, {}, TASK) == []
     assert architecture_figures({}, {}, TASK) == []
-
-
-def test_steps_halve_the_image_rounding_up() -> None:
-    space = MultiscaleCellSpace()
-    genotype = describe(random_genotype(space.choices, np.random.default_rng(0)), space.choices)
-    forms = [step.form for step in steps({"width": 128, "stem_stride": 4}, genotype, TASK)]
-    assert forms == ["1 × 28 × 28", "128 × 7 × 7", "128 × 4 × 4", "256 × 2 × 2", "512 × 1 × 1", "512", "2 outputs"]
 
 
 @pytest.mark.parametrize("seed", range(10))
