@@ -20,6 +20,27 @@ from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.strategies.bilevel import BilevelSettings
 from archimed.training.recipe import Recipe
 
+RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
+    batch_size=8,
+    weight_decay=1e-4,
+    early_stop_patience=30,  # an epoch has few steps
+    augment_flips=True,
+    augment_turns=True,
+    augment_shift=0.1,
+    augment_scale=0.1,
+    augment_offset=0.05,
+    augment_noise=0.1,
+)
+PLAIN = {  # what RECIPE adds to the protocol of MedMNIST, undone
+    "training.weight_decay": 0.0,
+    "training.augment_flips": False,
+    "training.augment_turns": False,
+    "training.augment_shift": 0.0,
+    "training.augment_scale": 0.0,
+    "training.augment_offset": 0.0,
+    "training.augment_noise": 0.0,
+}
+
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class MmNasSearch(BilevelSettings):
@@ -33,7 +54,10 @@ class MmNasSearch(BilevelSettings):
         default=0.01, gt=0, description="first step size of the weights, SGD (ours; MM-NAS: 0.0001)"
     )
     alpha_learning_rate: float = Field(
-        default=3e-3, gt=0, description="step size of alpha, Adam (ours, for few steps an epoch; MM-NAS: 0.0005)"
+        default=0.03,
+        gt=0,
+        description="step size of alpha, Adam (ours: by 175 steps, of 40 epochs on 36 cases, the mixture's entropy "
+        "fell from 1 to .78, with .003 to .99; MM-NAS: 0.0005)",
     )
     warmup_epochs: int = Field(
         default=5, ge=0, description="first epochs, in which only the weights learn (ours; MM-NAS: none)"
@@ -49,7 +73,7 @@ class MmNas:
 
     space: SearchSpace = field(default_factory=FusionCellSpace)
     search: MmNasSearch = field(default_factory=MmNasSearch)
-    training: Recipe = field(default_factory=lambda: Recipe(batch_size=8))
+    training: Recipe = RECIPE
 
     name: ClassVar[str] = "mm-nas"
     searched_baselines: ClassVar[tuple[str, ...]] = SEARCHED_BASELINES
@@ -65,6 +89,8 @@ class MmNas:
             "evaluation.baselines": "random-search",
         },
         "paper": {
+            **PLAIN,
+            "space.amplitude": False,
             "search.epochs": 200,
             "search.batch_size": 1,
             "search.learning_rate": 1e-4,

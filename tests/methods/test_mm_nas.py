@@ -1,5 +1,6 @@
 """MM-NAS: what it takes from the paper, and whole runs of both gradient methods, interrupted and not."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from archimed.experiment.estimate import estimate
 from archimed.experiment.pipeline import open_bench
 from archimed.experiment.progress import Silent
 from archimed.experiment.settings import resolve
+from archimed.methods import find_method
 from archimed.methods.mm_nas import MmNas
 from archimed.methods.protocol import Method
 from archimed.runs import RunDirectory
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.task import ImagingTask
+from archimed.training.augmentation import augments
 from tests.experiment.interruption import Steps, interrupted_at
 from tests.experiment.tiny import COMMON, lines, read, result_of, without_seconds, write_npz
 
@@ -68,7 +71,19 @@ def test_the_preset_of_the_paper_has_its_numbers() -> None:
     assert (search.alpha_learning_rate, search.learning_rate, search.batch_size, search.epochs) == (5e-4, 1e-4, 1, 200)
     assert (training.learning_rate, training.batch_size, training.epochs, training.milestones) == (1e-3, 1, 200, ())
     assert search.least_learning_rate == search.learning_rate
+    assert not augments(training)
+    assert (training.weight_decay, training.early_stop_patience, method.space.amplitude) == (0, None, False)
     assert method.space.normalisation == "instance"  # for batches of one
+
+
+def test_the_recipe_for_small_data_changes_every_image_and_quick_keeps_it() -> None:
+    recipe = MmNas().training
+    fields = {name: value for name, value in asdict(recipe).items() if name.startswith("augment_")}
+    assert len(fields) == 6
+    assert all(fields.values())
+    quick = resolve("mm-nas", "quick", None, [], {"sources": ["phantom:petct"]}).method.training
+    assert replace(quick, epochs=recipe.epochs) == recipe
+    assert not any(augments(find_method(name)().training) for name in ("mstf-nas", "darts", "random-search"))
 
 
 def begin(method: str, data: str | Path, out: Path, settings: dict[str, Any]) -> Any:
