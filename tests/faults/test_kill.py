@@ -23,6 +23,13 @@ LONGER = {**TINY, "search.population_size": 8, "search.offspring_size": 8, "sear
 START = "import torch; torch.set_num_threads(1); from archimed.cli import main; main()"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def interruptible() -> None:
+    """A shell's background jobs ignore SIGINT, and so would the processes that these tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_npz(tmp_path_factory.mktemp("data") / "data.npz")
