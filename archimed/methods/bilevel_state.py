@@ -19,7 +19,7 @@ from torch import Tensor
 from archimed.errors import RunError
 from archimed.files import read_json, write_json
 from archimed.strategies.bilevel import Learner, Memory
-from archimed.training.checkpoint import UNFINISHED, below, optimizer_tensors, restore_optimizer
+from archimed.training.checkpoint import below, optimizer_tensors, remove_unfinished, restore_optimizer
 from archimed.training.weights import save_tensors
 
 FORM_ERRORS = (SafetensorError, OSError, ValueError, KeyError, TypeError)
@@ -134,9 +134,7 @@ class SearchFolder:
             RunError: the checkpoint belongs to another search.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for pattern in UNFINISHED:
-            for leftover in self.path.glob(pattern):
-                leftover.unlink()
+        remove_unfinished(self.path)
         for checkpoint in self._checkpoints:
             if not checkpoint.exists():
                 continue

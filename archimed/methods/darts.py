@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
-from archimed.methods.differentiable import SEARCHED_BASELINES, bilevel_seconds, run_bilevel, searched_space
-from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
+from archimed.methods.differentiable import BilevelMethod
 from archimed.spaces import SearchSpace
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.strategies.bilevel import BilevelSettings
@@ -32,7 +31,7 @@ class DartsSearch(BilevelSettings):
 
 
 @dataclass(frozen=True)
-class Darts:
+class Darts(BilevelMethod):
     """The whole method; every choice is a field."""
 
     space: SearchSpace = field(default_factory=lambda: DartsCellSpace(width=36, stem_stride=2))
@@ -40,7 +39,6 @@ class Darts:
     training: Recipe = field(default_factory=Recipe)
 
     name: ClassVar[str] = "darts"
-    searched_baselines: ClassVar[tuple[str, ...]] = SEARCHED_BASELINES
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "space.width": 16,
@@ -61,17 +59,3 @@ class Darts:
             "training.early_stop_patience": None,
         },
     }
-
-    def __post_init__(self) -> None:
-        searched_space(self.space, self.search)
-
-    def pool(self, unique_candidates: int) -> None:
-        """None: `run_search` draws the random architecture itself."""
-
-    def search_seconds(self, problem: SearchProblem) -> float:
-        """How long all epochs take, from a few pairs of steps."""
-        return bilevel_seconds(self.space, self.search, problem)
-
-    def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
-        """Let weights and alpha learn in turn; derive per node the two strongest edges, each with its operation."""
-        return run_bilevel(self.name, self.space, self.search, self.training, problem, journal)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import statistics
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,7 +23,6 @@ from archimed.strategies.mixtures import draw_alpha
 from archimed.training.losses import class_weights
 from archimed.training.recipe import Recipe
 
-SEARCHED_BASELINES = ("random-search",)
 OF_THE_SUPERNET = ("width", "num_cells")  # settings of the search that replace those of the space
 TRIAL_STEPS = 2
 VALIDATION_COST = 1 / 6  # of an image in validation, in units of a pair of steps on one: one pass of six
@@ -105,3 +104,27 @@ def bilevel_seconds(space: SearchSpace, settings: BilevelSettings, problem: Sear
     steps = math.ceil(len(weight_half) / size)
     each = statistics.median(times[1:])
     return settings.epochs * each * (steps + VALIDATION_COST * len(problem.validation) / size)
+
+
+class BilevelMethod:
+    """What methods that search by gradients do alike; each is a frozen dataclass with these fields."""
+
+    name: ClassVar[str]
+    searched_baselines: ClassVar[tuple[str, ...]] = ("random-search",)
+    space: SearchSpace
+    search: BilevelSettings
+    training: Recipe
+
+    def __post_init__(self) -> None:
+        searched_space(self.space, self.search)
+
+    def pool(self, unique_candidates: int) -> None:
+        """None: `run_search` draws the random architecture itself."""
+
+    def search_seconds(self, problem: SearchProblem) -> float:
+        """How long all epochs take, from a few pairs of steps."""
+        return bilevel_seconds(self.space, self.search, problem)
+
+    def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
+        """Let weights and alpha learn in turn; derive per node the two strongest edges, each with its operation."""
+        return run_bilevel(self.name, self.space, self.search, self.training, problem, journal)

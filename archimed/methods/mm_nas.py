@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
-from archimed.methods.differentiable import SEARCHED_BASELINES, bilevel_seconds, run_bilevel, searched_space
-from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
+from archimed.methods.differentiable import BilevelMethod
 from archimed.spaces import SearchSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.strategies.bilevel import BilevelSettings
@@ -68,7 +67,7 @@ class MmNasSearch(BilevelSettings):
 
 
 @dataclass(frozen=True)
-class MmNas:
+class MmNas(BilevelMethod):
     """The whole method; every choice is a field."""
 
     space: SearchSpace = field(default_factory=FusionCellSpace)
@@ -76,7 +75,6 @@ class MmNas:
     training: Recipe = RECIPE
 
     name: ClassVar[str] = "mm-nas"
-    searched_baselines: ClassVar[tuple[str, ...]] = SEARCHED_BASELINES
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "space.width": 4,
@@ -103,17 +101,3 @@ class MmNas:
             "training.early_stop_patience": None,
         },
     }
-
-    def __post_init__(self) -> None:
-        searched_space(self.space, self.search)
-
-    def pool(self, unique_candidates: int) -> None:
-        """None: `run_search` draws the random architecture itself."""
-
-    def search_seconds(self, problem: SearchProblem) -> float:
-        """How long all epochs take, from a few pairs of steps."""
-        return bilevel_seconds(self.space, self.search, problem)
-
-    def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
-        """Let weights and alpha learn in turn; derive per node the two strongest edges, each with its operation."""
-        return run_bilevel(self.name, self.space, self.search, self.training, problem, journal)

@@ -25,6 +25,13 @@ from archimed.training.weights import load_weights, save_tensors
 UNFINISHED = (".*.part", ".tmp??????")  # what a killed write leaves: by archimed.files, by safetensors
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed write left in a folder of states."""
+    for pattern in UNFINISHED:
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
+
+
 @dataclass
 class TrainingState:
     """All that changes while a network is trained."""
@@ -89,9 +96,7 @@ class StateFolder:
             RunError: the checkpoint belongs to another training.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for pattern in UNFINISHED:
-            for leftover in self.path.glob(pattern):
-                leftover.unlink()
+        remove_unfinished(self.path)
         for checkpoint in self._checkpoints:
             if not checkpoint.exists():
                 continue
