@@ -83,7 +83,7 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
     dataset, recipe = bench.training_data, bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
-    document = architecture_document(selection, dataset.task, normalise)
+    document = architecture_document(selection, dataset.task, normalise, recipe.members)
     with bench.machine.session():
         network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()
         subset = dataset.subset(fold.train[: max(recipe.batch_size, least_batch(network))])
@@ -110,5 +110,6 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
 def parameter_count(bench: Workbench, selection: Selection) -> int:
     """Parameters of a network."""
     task = bench.training_data.task
-    document = architecture_document(selection, task, bench.normalisation(bench.training_data, 0))
+    members = bench.experiment.method.training.members
+    document = architecture_document(selection, task, bench.normalisation(bench.training_data, 0), members)
     return sum(parameter.numel() for parameter in build_network(document, 0).parameters())

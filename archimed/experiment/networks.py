@@ -15,6 +15,8 @@ from archimed.files import read_json
 from archimed.genotype import describe, parse
 from archimed.indicators import score
 from archimed.methods.protocol import Selection
+from archimed.networks.fitted import Fitted
+from archimed.networks.members import Members
 from archimed.runs import NetworkFolder, RunDirectory
 from archimed.seeding import torch_seed
 from archimed.spaces import SearchSpace, space_from_settings, space_settings
@@ -30,21 +32,32 @@ class StoredNetwork:
     normalise: Normalisation
 
 
-def architecture_document(selection: Selection, task: ImagingTask, normalise: Normalisation) -> dict[str, Any]:
+def architecture_document(
+    selection: Selection, task: ImagingTask, normalise: Normalisation, members: int = 1
+) -> dict[str, Any]:
     """What architecture.json says: the network can be built again from it alone."""
     return {
         "space": space_settings(selection.space),
         "genotype": describe(selection.genotype, selection.space.choices),
+        "members": members,
         "task": asdict(task),
         "normalisation": normalise.to_json(),
     }
 
 
 def build_network(document: dict[str, Any], seed: int, own_space: SearchSpace | None = None) -> nn.Module:
-    """Build the network that architecture.json describes, with the initial weights that belong to the seed."""
-    space = read_space(document["space"], own_space)
+    """Build the network that architecture.json describes, with the initial weights that belong to the seed.
+
+    What is fitted in one go is one network, however many members are asked for.
+    """
+    space, task = read_space(document["space"], own_space), read_task(document["task"])
+    genotype = parse(document["genotype"], space.choices)
     with torch_seed(seed, "weights"):
-        return space.build(parse(document["genotype"], space.choices), read_task(document["task"]))
+        network = space.build(genotype, task)
+        if document.get("members", 1) == 1 or isinstance(network, Fitted):
+            return network
+        others = [space.build(genotype, task) for _ in range(document["members"] - 1)]
+    return Members([network, *others], each_output_alone=task.kind == "multi-label")
 
 
 def read_space(document: dict[str, Any], own_space: SearchSpace | None = None) -> SearchSpace:

@@ -78,7 +78,7 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
     dataset, recipe = bench.training_data, bench.experiment.method.training
     fold = dataset.folds[job.repeat.fold]
     normalise = bench.normalisation(dataset, job.repeat.fold)
-    document = architecture_document(job.selection, dataset.task, normalise)
+    document = architecture_document(job.selection, dataset.task, normalise, recipe.members)
     seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
     if not job.folder.architecture.exists():
         if twin := trained_twin(job, document, earlier):

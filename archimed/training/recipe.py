@@ -32,6 +32,13 @@ class Recipe:
     weight_decay: float = Field(
         default=0.0, ge=0, description="Adam's L2 penalty on all weights (MedMNIST protocol: none)"
     )
+    members: int = Field(
+        default=1,
+        ge=1,
+        le=50,
+        description="networks of each architecture that are trained side by side from their own first weights and "
+        "answer together by the mean of their probabilities (MedMNIST protocol: one)",
+    )
     checkpoint_metric: str = Field(
         default="auc",
         description="validation metric whose best epoch gives the final weights; ties go to the lower validation "

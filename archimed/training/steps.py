@@ -48,10 +48,14 @@ def training_step(
     weights: Tensor | None,
     machine: Machine,
 ) -> Tensor:
-    """One step on a batch that lies on the machine's device; returns the loss, detached."""
+    """One step on a batch that lies on the machine's device; returns the loss, detached.
+
+    Of a network that gives several outputs in training (members, or exits at several depths) it is their mean loss.
+    """
     with machine.autocast():
-        logits = network(images)
-    loss = target_loss(logits.float(), target, weights)
+        outputs = network(images)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    loss = torch.stack([target_loss(logits.float(), target, weights) for logits in outputs]).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
