@@ -154,7 +154,7 @@ def test_the_selection_follows_its_rule(finished: Path) -> None:
 def test_an_architecture_is_the_selected_one_and_rebuilds_the_weights(finished: Path, name: str) -> None:
     folder = finished / "networks" / name / "fold0.seed0"
     architecture = read(folder / "architecture.json")
-    assert list(architecture) == ["space", "genotype", "task", "normalisation", "parameters", "macs"]
+    assert list(architecture) == ["space", "genotype", "members", "task", "normalisation", "parameters", "macs"]
     selected = {line["network"]: line for line in read(finished / "search" / "selected.json")["selected"]}[name]
     assert architecture["genotype"] == selected["genotype"]
     assert architecture["space"] == selected["space"]
