@@ -172,13 +172,13 @@ def _surface_scores(
     tolerance: float,
 ) -> dict[int, tuple[float | None, float]]:
     """Hausdorff distance and surface Dice of the classes that one of the masks has, by class number."""
-    masks = [mask.numpy().astype(np.int32, copy=False) for mask in (answer, truth)]
+    ours, theirs = (mask.numpy().astype(np.int32, copy=False) for mask in (answer, truth))
     spacing = tuple(spacing_mm) if spacing_mm is not None else (1.0,) * answer.ndim
     found: dict[int, tuple[float | None, float]] = {}
-    for number, box in enumerate(class_boxes(*masks, task.num_outputs), start=1):
+    for number, box in enumerate(class_boxes(ours, theirs, task.num_outputs), start=1):
         if box is None:
             continue
-        answered, true = (mask[box] == number for mask in masks)
+        answered, true = ours[box] == number, theirs[box] == number
         if answered.any() and true.any():
             distances = surface_distances(answered, true, spacing)
             found[number] = distances.hausdorff_95, distances.surface_dice(tolerance)

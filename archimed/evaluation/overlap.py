@@ -1,7 +1,7 @@
 """How far two masks agree in area or volume: Dice and Jaccard from counts of pixels."""
 
 import torch
-from jaxtyping import Float, Int, Integer, Int64
+from jaxtyping import Float, Int, Int64, Integer
 from torch import Tensor
 
 
