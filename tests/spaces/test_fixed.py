@@ -23,7 +23,9 @@ def test_large_image_resnet18_has_the_parameters_of_imagenet() -> None:
 @pytest.mark.parametrize(
     ("image_size", "stem", "expected"),
     [((28, 28), "auto", (28, 28)), ((63, 90), "auto", (63, 90)), ((64, 64), "auto", (16, 16)),
-     ((28, 28), "large", (7, 7)), ((64, 64), "small", (64, 64)), ((8, 9, 10), "auto", (8, 9, 10))],
+     ((28, 28), "large", (7, 7)), ((64, 64), "small", (64, 64)), ((8, 9, 10), "auto", (8, 9, 10)),
+     ((15, 16, 17), "auto", (15, 16, 17)), ((16, 16, 16), "auto", (8, 8, 8)), ((24, 24, 24), "auto", (12, 12, 12)),
+     ((16, 16, 16), "small", (16, 16, 16)), ((64, 64, 64), "auto", (16, 16, 16)), ((28, 28), "pooled", (14, 14))],
 )  # fmt: skip
 def test_stem_follows_the_size_of_the_images(image_size: tuple[int, ...], stem: str, expected: tuple[int, ...]) -> None:
     task = ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=image_size)
@@ -35,3 +37,12 @@ def test_stem_follows_the_size_of_the_images(image_size: tuple[int, ...], stem: 
     with torch.no_grad():
         network(torch.zeros(1, 1, *image_size))
     assert seen == [expected]
+
+
+def test_the_pooled_stem_has_the_weights_of_the_small_one() -> None:
+    task = ImagingTask("binary", ("healthy", "ill"), channels=2, image_size=(16, 16, 16))
+    shapes = [
+        {name: tuple(value.shape) for name, value in ResNet(stem=stem).build((), task).state_dict().items()}  # type: ignore[arg-type]
+        for stem in ("small", "pooled", "auto")
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
