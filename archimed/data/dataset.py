@@ -30,6 +30,7 @@ class Case:
         fold: the official fold of the source, if it names one.
         lesion_area: share of the image that the lesion covers, 0 to 1; None if unknown.
         origin: where a message should point to, for example "row 12 of cases.csv".
+        from_dicom: whether its image was read from DICOM; reports then show no picture of it unless asked.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Case:
     fold: str | None = None
     lesion_area: float | None = None
     origin: str = ""
+    from_dicom: bool = False
 
 
 @dataclass(frozen=True)

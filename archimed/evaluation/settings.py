@@ -1,5 +1,7 @@
 """The settings `evaluation.*`."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -32,6 +34,11 @@ class EvaluationSettings:
     )
     large_lesion: float = Field(
         default=0.01, gt=0, lt=1, description="lesions above this share of the image are large (MSTF-NAS, Sec. IV-D)"
+    )
+    pictures: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="pictures of the best, median and worst test case of a segmentation in the report: auto (unless "
+        "read from DICOM, whose pixels may name the patient), always or never",
     )
 
     @model_validator(mode="after")

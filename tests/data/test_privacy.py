@@ -16,6 +16,7 @@ from PIL import Image
 import archimed
 from archimed.data.inspection.description import write_description
 from archimed.data.settings import DataSettings
+from archimed.data.source import load_dataset
 from tests.experiment.tiny import TINY
 
 CANARY = "zqxanary"
@@ -215,3 +216,13 @@ def test_no_form_of_data_names_a_patient(tmp_path: Path, write: Callable[[Path],
     assert paths
     for folder in ("look", "cache"):
         assert leaks(tmp_path / folder) == []
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"), [(write_pictures, False), (write_dicom_files, True), (write_series, True)]
+)
+def test_cases_say_whether_their_images_are_dicom(
+    tmp_path: Path, write: Callable[[Path], Path], expected: bool
+) -> None:
+    dataset = load_dataset(str(write(tmp_path / "data")), DataSettings(), 0)
+    assert {case.from_dicom for case in dataset.cases} == {expected}

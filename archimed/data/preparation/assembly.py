@@ -19,6 +19,7 @@ from archimed.data.preparation.case import PreparedCase, prepare
 from archimed.data.preparation.store import Facts, Prepared, Sink
 from archimed.data.privacy import hidden
 from archimed.data.problems import Problems
+from archimed.data.readers.any_image import is_dicom_image
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
 from archimed.task import ImagingTask, TaskKind
@@ -60,7 +61,8 @@ def _cases(entries: Sequence[Entry], facts: Facts, patients_known: bool) -> Iter
     """The cases, with the patients that DICOM files name where the source names none for all."""
     from_files = not patients_known and all(facts.patients)
     for entry, patient in zip(entries, facts.patients, strict=True):
-        yield replace(entry.case, patient=patient) if from_files and patient else entry.case
+        case = replace(entry.case, from_dicom=any(path is not None and is_dicom_image(path) for path in entry.images))
+        yield replace(case, patient=patient) if from_files and patient else case
 
 
 def _read(listing: Listing, settings: DataSettings, problems: Problems, sink: Sink, progress: Progress | None) -> Facts:

@@ -30,6 +30,15 @@ def is_image(path: Path) -> bool:
     return is_dicom(path)
 
 
+def is_dicom_image(path: Path) -> bool:
+    """Whether `read_image` reads it as DICOM: it has the suffix of nothing else."""
+    from archimed.data.dicom.reader import is_dicom
+
+    name = path.name.lower()
+    other = path.is_file() and name.endswith((*PICTURES, *NIFTI, *ITK))
+    return not other and (name.endswith(DICOM) or is_dicom(path))
+
+
 def read_image(path: Path, origin: str) -> Volume:
     """Read an image file or the folder of a DICOM series.
 
