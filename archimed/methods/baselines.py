@@ -2,8 +2,8 @@
 
 Baselines that a search must find come from the method (`Method.searched_baselines`): the best, largest and costliest of
 as many random architectures as it scored, or, where it learns instead of scoring, one drawn at random. Fixed networks
-are search spaces without choices; which there are depends on the data, for some are of a modality, of several, or of a
-slice of a volume. All are trained by the method's own recipe.
+are search spaces without choices; which there are depends on the data, for some give masks, some are of a modality, of
+several, or of a slice of a volume. All are trained by the method's own recipe.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,24 @@ from archimed.methods.random_search import FROM_RANDOM_POOL
 from archimed.spaces import SearchSpace
 from archimed.spaces.fixed import ResNet
 from archimed.spaces.fusion_baselines import fusion_baselines, modalities
+from archimed.spaces.segmenters import segmentation_baselines
 from archimed.task import ImagingTask
 
 FIXED: Mapping[str, SearchSpace] = {"resnet18": ResNet(depth=18), "resnet50": ResNet(depth=50)}
 DEFAULT = ("random-search", "resnet18")
+DEFAULT_MASKS = ("random-search", "unet")
 DROP_ORDER = (  # when time is short; a star stands for any modality
     *("resnet50", "macs", "random-search-100", "parameters", "largest-slice", "central-slice", "*-only"),
-    *("late-fusion", "resnet18", "early-fusion", "radiomics", "random-search"),
+    *("late-fusion", "resnet18", "early-fusion", "radiomics", "attention-unet", "unet-plus-plus", "dynunet", "unet"),
+    "random-search",
 )
 
 
 def fixed_networks(task: ImagingTask | None = None) -> Mapping[str, SearchSpace]:
-    """The baselines that need no search, by name; without a task those that fit every one."""
-    return FIXED if task is None else {**FIXED, **fusion_baselines(task)}
+    """The baselines that need no search, by name; without a task those that fit every classification."""
+    if task is None:
+        return FIXED
+    return segmentation_baselines() if task.kind == "segmentation" else {**FIXED, **fusion_baselines(task)}
 
 
 def baseline_names(
@@ -38,14 +43,16 @@ def baseline_names(
         requested: as the user wrote it.
         searched: the method's `searched_baselines`.
         task: what the data ask, on which some baselines depend; None leaves those out. `all` means them too where
-            the task has several modalities.
+            the task has several modalities; of a segmentation, all that give masks.
 
     Raises:
         SettingsError: a name is no baseline of the method and these data.
     """
     every = (*searched, *fixed_networks(task))
+    masks = task is not None and task.kind == "segmentation"
     several = task is not None and len(modalities(task)) > 1
-    named = {"default": DEFAULT, "all": every if several else (*searched, *FIXED), "none": ()}.get(requested)
+    whole = every if several or masks else (*searched, *FIXED)
+    named = {"default": DEFAULT_MASKS if masks else DEFAULT, "all": whole, "none": ()}.get(requested)
     names = named if named is not None else tuple(name.strip() for name in requested.split(","))
     for name in names:
         if name not in every:

@@ -40,6 +40,10 @@ SPACES: Final[Mapping[str, type]] = _Spaces(
     reference_cnn="fusion_baselines:ReferenceCnn",
     radiomics="fusion_baselines:Radiomics",
     resnet="fixed:ResNet",
+    unet="segmenters:Unet",
+    unet_plus_plus="segmenters:UnetPlusPlus",
+    attention_unet="segmenters:AttentionUnet",
+    dynunet="segmenters:DynUnet",
 )
 
 

@@ -96,3 +96,12 @@ def refuse_masks(task: ImagingTask, network: str) -> None:
             f"The {network} networks classify whole images; the task asks for masks of {', '.join(task.class_names)}. "
             "Give labels instead of masks, or use mixsearch, the method that takes masks."
         )
+
+
+def require_masks(task: ImagingTask, network: str) -> None:
+    """Raise SettingsError if the task asks for no masks, which are all that a segmentation network gives."""
+    if task.kind != "segmentation":
+        raise SettingsError(
+            f"{network} gives a class to every pixel; the task is {task.kind} of whole images. Give masks (see "
+            "`archimed data --help`), or use another network."
+        )

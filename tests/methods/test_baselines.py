@@ -8,6 +8,7 @@ import pytest
 from archimed.errors import SettingsError
 from archimed.methods.baselines import (
     DEFAULT,
+    DEFAULT_MASKS,
     DROP_ORDER,
     FIXED,
     baseline_names,
@@ -19,6 +20,8 @@ from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
 from archimed.task import ImagingTask
 
 PETCT = ImagingTask("binary", ("benign", "malignant"), 2, (8, 9, 10), ("PET", "CT"))
+MASKS = ImagingTask("segmentation", ("background", "cell"), 3, (16, 16))
+SEGMENTERS = ("unet", "unet-plus-plus", "attention-unet", "dynunet")
 CT = replace(PETCT, channels=1, channel_names=("CT",))
 FUSION = ("pet-only", "ct-only", "early-fusion", "late-fusion", "central-slice", "largest-slice", "radiomics")
 SEARCHED = ("random-search",)
@@ -31,6 +34,9 @@ SEARCHED = ("random-search",)
         ("all", PETCT, (*SEARCHED, *FIXED, *FUSION)),
         ("all", CT, (*SEARCHED, *FIXED)),
         ("all", None, (*SEARCHED, *FIXED)),
+        ("default", MASKS, DEFAULT_MASKS),
+        ("all", MASKS, (*SEARCHED, *SEGMENTERS)),
+        ("dynunet,unet", MASKS, ("unet", "dynunet")),
         ("radiomics, pet-only", PETCT, ("pet-only", "radiomics")),
         ("radiomics,central-slice", CT, ("central-slice", "radiomics")),
     ],
@@ -47,6 +53,8 @@ def test_names_follow_the_data(asked: str, task: ImagingTask | None, given: tupl
         ("mr-only", PETCT),
         ("central-slice", replace(PETCT, image_size=(8, 9))),
         ("radiomics", replace(PETCT, kind="multi-label")),
+        ("resnet18", MASKS),
+        ("unet", PETCT),
     ],
 )
 def test_a_name_that_does_not_fit_the_data_is_refused_in_one_line(asked: str, task: ImagingTask) -> None:
@@ -58,7 +66,7 @@ def test_a_name_that_does_not_fit_the_data_is_refused_in_one_line(asked: str, ta
 def test_every_fixed_network_is_a_selection_and_can_be_dropped() -> None:
     for name in fixed_networks(PETCT):
         assert fixed_baseline(name, PETCT).network == name
-    for name in (*FROM_RANDOM_POOL, *fixed_networks(PETCT)):
+    for name in (*FROM_RANDOM_POOL, *fixed_networks(PETCT), *fixed_networks(MASKS)):
         assert sum(fnmatchcase(name, pattern) for pattern in DROP_ORDER) == 1
     assert fixed_baseline("radiomics", PETCT).space == Radiomics()
     assert fixed_baseline("ct-only", PETCT).space == ReferenceCnn(encoders=((1,),))

@@ -1,0 +1,124 @@
+"""U-Net and its kin from MONAI's parts, with the outputs of deep supervision where their papers have it."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from archimed.networks.layers import Normalisation, with_normalisation
+
+Maps = Float[Tensor, "batch channel *space"]
+LEVELS = 5  # resolutions of U-Net, U-Net++ and Attention U-Net
+RELU = "relu"
+
+
+def unet(spatial_dims: int, channels: int, classes: int, width: int, normalisation: Normalisation) -> nn.Module:
+    """U-Net (Ronneberger et al., 2015, Fig. 1) with padded convolutions and normalisation."""
+    from monai.networks.nets.basic_unet import BasicUNet, UpCat
+
+    widths, norm = _widths(width), _norm(normalisation)
+    network: nn.Module = BasicUNet(spatial_dims, channels, classes, (*widths, width), act=RELU, norm=norm)
+    # MONAI's last step up keeps twice the channels of the paper's
+    network.upcat_1 = UpCat(spatial_dims, widths[1], width, width, RELU, norm, True)
+    return network
+
+
+def attention_unet(
+    spatial_dims: int, channels: int, classes: int, width: int, normalisation: Normalisation
+) -> nn.Module:
+    """Attention U-Net (Oktay et al., 2018): gates on the skip connections; strided convolutions for its poolings."""
+    from monai.networks.nets.attentionunet import AttentionUnet
+
+    network = AttentionUnet(spatial_dims, channels, classes, _widths(width), (2,) * (LEVELS - 1))
+    return with_normalisation(network, normalisation, affine=True)
+
+
+class UnetPlusPlus(nn.Module):
+    """U-Net++ (Zhou et al., 2018): nested skip connections, an output after each of the four depths."""
+
+    def __init__(
+        self, spatial_dims: int, channels: int, classes: int, width: int, normalisation: Normalisation
+    ) -> None:
+        from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
+
+        super().__init__()
+        self.nested = BasicUNetPlusPlus(
+            spatial_dims,
+            channels,
+            classes,
+            (*_widths(width), width),
+            deep_supervision=True,
+            act=RELU,
+            norm=_norm(normalisation),
+        )
+
+    def forward(self, images: Maps) -> Maps:
+        """Logits of the deepest output."""
+        return self.exits(images)[-1]
+
+    def exits(self, images: Maps) -> tuple[Maps, ...]:
+        """Logits of every depth, the shallowest first."""
+        return tuple(self.nested(images))
+
+
+class DynamicUnet(nn.Module):
+    """A U-Net configured as nnU-Net does (Isensee et al., 2021): see `archimed.spaces.segmenters.pooling_plan`."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: int,
+        classes: int,
+        widths: Sequence[int],
+        kernels: Sequence[tuple[int, ...]],
+        strides: Sequence[tuple[int, ...]],
+    ) -> None:
+        """Widths, kernels and strides are of each resolution, the finest first.
+
+        All but the finest and the two coarsest have an output of their own for deep supervision, as in nnU-Net.
+        """
+        from monai.networks.nets.dynunet import DynUNet
+
+        super().__init__()
+        supervised = len(strides) - 3
+        self.unet = DynUNet(
+            spatial_dims,
+            channels,
+            classes,
+            kernel_size=list(kernels),
+            strides=list(strides),
+            upsample_kernel_size=list(strides[1:]),
+            filters=list(widths),
+            deep_supervision=supervised > 0,
+            deep_supr_num=max(1, supervised),
+        )
+
+    def forward(self, images: Maps) -> Maps:
+        """Logits of the finest output."""
+        return self._final(images)[0]
+
+    def exits(self, images: Maps) -> tuple[Maps, ...]:
+        """Logits of every supervised resolution, resized to the finest; the coarsest first."""
+        final, coarser = self._final(images)
+        mode = "bilinear" if images.ndim == 4 else "trilinear"
+        size = final.shape[2:]
+        return (*(functional.interpolate(one, size, mode=mode) for one in reversed(coarser)), final)
+
+    def _final(self, images: Maps) -> tuple[Maps, list[Maps]]:
+        """The final logits and those of the coarser resolutions, which the network would keep from call to call."""
+        layers, heads = cast(Any, self.unet.skip_layers), self.unet.heads
+        final = self.unet.output_block(layers(images))
+        coarser = list(heads) if self.unet.deep_supervision else []
+        for place in range(len(heads)):
+            heads[place] = final.new_zeros(1)
+        return final, coarser
+
+
+def _widths(width: int) -> tuple[int, ...]:
+    return tuple(width * 2**level for level in range(LEVELS))
+
+
+def _norm(kind: Normalisation) -> tuple[str, dict[str, bool]]:
+    return kind, {"affine": True}
