@@ -26,24 +26,52 @@ folds of 120 patients it is 96 % (tests/evaluation/test_divisions.py); with pati
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from archimed.evaluation.counts import ratio
-from archimed.evaluation.metrics import metrics, weighted_metrics
+from archimed.evaluation.metrics import Resampled, metrics, weighted_metrics
 from archimed.seeding import numpy_generator
 from archimed.task import ImagingTask
 
 CELLS_AT_ONCE = 2_000_000  # cases x resamples held in memory together, 16 MB an array
 
 
+@runtime_checkable
+class Tested(Protocol):
+    """What one trained network answered to the test cases of its fold, whatever the kind of answer."""
+
+    @property
+    def fold(self) -> int:
+        """Number of the fold; every repeat of a fold holds the same cases in the same order."""
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Case ids [case]."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each case [case]."""
+
+    def metrics(self, task: ImagingTask) -> dict[str, float | None]:
+        """Every metric of the task; None where the data leave it undefined."""
+
+    def resampled(self, task: ImagingTask, weights: Float[np.ndarray, "case resample"]) -> Resampled:
+        """The same in every resample, in which each case counts as often as `weights` says; NaN where undefined."""
+
+
 @dataclass(frozen=True)
 class RepeatPredictions:
-    """What one trained network said about the test cases of its fold.
+    """Classes or labels that one trained network gave the test cases of its fold (`Tested`).
 
     Attributes:
-        fold: number of the fold; every repeat of a fold holds the same cases in the same order.
+        fold: number of the fold.
         seed: the training seed.
         cases: case ids [case].
         patients: the patient of each case [case].
@@ -59,6 +87,14 @@ class RepeatPredictions:
     target: Num[np.ndarray, "case *label"]
     probabilities: Float[np.ndarray, "case class"]
     threshold: float = 0.5
+
+    def metrics(self, task: ImagingTask) -> dict[str, float | None]:
+        """See `archimed.evaluation.metrics.metrics`."""
+        return metrics(task, self.target, self.probabilities, self.threshold)
+
+    def resampled(self, task: ImagingTask, weights: Float[np.ndarray, "case resample"]) -> Resampled:
+        """See `archimed.evaluation.metrics.weighted_metrics`."""
+        return weighted_metrics(task, self.target, self.probabilities, weights, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -90,13 +126,13 @@ class Bootstrap:
 
 
 def bootstrap_metrics(
-    task: ImagingTask, repeats: Sequence[RepeatPredictions], seed: int, network: str, resamples: int = 1000
+    task: ImagingTask, repeats: Sequence[Tested], seed: int, network: str, resamples: int = 1000
 ) -> Bootstrap:
     """Measure a network and resample its patients and seeds (see the module's text).
 
     Args:
         task: what was asked.
-        repeats: predictions of every (fold, seed) of the network; at least one.
+        repeats: answers of every (fold, seed) of the network; at least one.
         seed: seed of the resampling; the same for networks that are to be compared.
         network: name of the network; it tells the draws of seeds of two networks apart.
         resamples: number of resamples.
@@ -106,7 +142,7 @@ def bootstrap_metrics(
     """
     folds = _by_fold(repeats)
     ordered = [repeat for members in folds.values() for repeat in members]
-    points = [RepeatMetrics(r.fold, r.seed, metrics(task, r.target, r.probabilities, r.threshold)) for r in ordered]
+    points = [RepeatMetrics(r.fold, r.seed, r.metrics(task)) for r in ordered]
     names = tuple(points[0].values)
     sums: dict[str, Float[np.ndarray, " resample"]] = {}
     shares: dict[str, Float[np.ndarray, " resample"]] = {}
@@ -175,7 +211,7 @@ def draw_seeds(seeds: int, resamples: int, rng: np.random.Generator) -> Float[np
 
 
 def _resampled(
-    task: ImagingTask, members: Sequence[RepeatPredictions], drawn_from: int | Sequence[str], seed: int, resamples: int
+    task: ImagingTask, members: Sequence[Tested], drawn_from: int | Sequence[str], seed: int, resamples: int
 ) -> list[dict[str, Float[np.ndarray, " resample"]]]:
     """The metrics of each repeat of one fold in every resample of its patients, by number of the fold, or of all."""
     patients = members[0].patients
@@ -187,20 +223,20 @@ def _resampled(
     for start in range(0, resamples, at_once):
         weights = draw_patients(everyone, min(at_once, resamples - start), rng)[rows]
         for part, repeat in zip(parts, members, strict=True):
-            part.append(weighted_metrics(task, repeat.target, repeat.probabilities, weights, repeat.threshold))
+            part.append(repeat.resampled(task, weights))
     return [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]
 
 
-def _by_fold(repeats: Sequence[RepeatPredictions]) -> dict[int, list[RepeatPredictions]]:
+def _by_fold(repeats: Sequence[Tested]) -> dict[int, list[Tested]]:
     if not repeats:
-        raise ValueError("Metrics need the predictions of at least one repeat; got none.")
-    folds: dict[int, list[RepeatPredictions]] = {}
+        raise ValueError("Metrics need the answers of at least one repeat; got none.")
+    folds: dict[int, list[Tested]] = {}
     for repeat in sorted(repeats, key=lambda r: (r.fold, r.seed)):
         folds.setdefault(repeat.fold, []).append(repeat)
     for fold, members in folds.items():
         if any(r.cases != members[0].cases or r.patients != members[0].patients for r in members):
             raise ValueError(f"Repeats of one fold are tested on the same cases; those of fold {fold} differ.")
-        if len(members[0].patients) != len(members[0].target):
+        if len(members[0].patients) != len(members[0].cases):
             raise ValueError(f"Every case has a patient; fold {fold} has cases without.")
     return folds
 

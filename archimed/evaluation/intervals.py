@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from archimed.evaluation.bootstrap import Bootstrap, RepeatPredictions, bootstrap_metrics
+from archimed.evaluation.bootstrap import Bootstrap, Tested, bootstrap_metrics
 from archimed.task import ImagingTask
 
 IntervalRow = dict[str, float | int | None]
@@ -12,7 +12,7 @@ IntervalRow = dict[str, float | int | None]
 
 def metric_intervals(
     task: ImagingTask,
-    repeats: Sequence[RepeatPredictions],
+    repeats: Sequence[Tested],
     seed: int,
     resamples: int = 1000,
     *,
@@ -25,7 +25,7 @@ def metric_intervals(
 
     Args:
         task: what was asked.
-        repeats: test predictions of every (fold, seed).
+        repeats: test answers of every (fold, seed).
         seed: seed of the resampling.
         resamples: number of bootstrap resamples.
         confidence: share of the resamples inside the interval.

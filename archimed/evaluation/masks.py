@@ -10,7 +10,7 @@ The rule for a class that a mask lacks:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -47,6 +47,37 @@ class ClassScores:
     surface_dice: float | None
     true_size: int
     answered_size: int
+
+
+@dataclass(frozen=True)
+class RepeatMasks:
+    """Scores of the masks that one trained network gave the test cases of its fold (`archimed.evaluation.bootstrap`).
+
+    Attributes:
+        fold: number of the fold.
+        seed: the training seed.
+        cases: case ids [case].
+        patients: the patient of each case [case].
+        scores: of every class in each case [case][class].
+    """
+
+    fold: int
+    seed: int
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    scores: tuple[tuple[ClassScores, ...], ...]
+
+    def metrics(self, task: ImagingTask) -> dict[str, float | None]:  # noqa: ARG002
+        """See `mask_metrics`."""
+        return _means(self.scores)
+
+    def resampled(self, task: ImagingTask, weights: Float[np.ndarray, "case resample"]) -> Resampled:  # noqa: ARG002
+        """See `weighted_mask_metrics`."""
+        return weighted_mask_metrics(score_table(self.scores), weights)
+
+    def of_class(self, name: str) -> "RepeatMasks":
+        """The same of one class alone."""
+        return replace(self, scores=tuple(tuple(one for one in case if one.name == name) for case in self.scores))
 
 
 @dataclass(frozen=True)
@@ -107,22 +138,26 @@ def case_scores(
 
 
 def mask_metrics(task: ImagingTask, scores_of_cases: Sequence[Sequence[ClassScores]]) -> dict[str, float | None]:
-    """Dice, Jaccard, 95 % Hausdorff distance and surface Dice: means over the cases of a class, then over classes."""
-    ones = np.ones((len(scores_of_cases), 1))
-    values = weighted_mask_metrics(score_table(task, scores_of_cases), ones)
-    return {name: none_if_nan(float(value[0])) for name, value in values.items()}
+    """Dice, Jaccard, 95 % Hausdorff distance and surface Dice: means over the cases of a class, then over classes.
+
+    Raises:
+        ValueError: if the scores are not of the task's classes.
+    """
+    for scores in scores_of_cases:
+        if tuple(one.name for one in scores) != task.class_names[1:]:
+            raise ValueError(
+                f"Every case has one score for each class, {', '.join(task.class_names[1:])}; "
+                f"got {', '.join(one.name for one in scores)}."
+            )
+    return _means(scores_of_cases)
 
 
-def score_table(
-    task: ImagingTask, scores_of_cases: Sequence[Sequence[ClassScores]]
-) -> dict[str, Float[np.ndarray, "case class"]]:
-    """Each metric's scores of all cases, one column per class but the background; NaN where undefined."""
-    shape = (len(scores_of_cases), task.num_outputs - 1)
-    tables = {}
-    for metric in MASK_METRICS:
-        values = [getattr(one, metric) for scores in scores_of_cases for one in scores]
-        tables[metric] = np.array(values, dtype=np.float64).reshape(shape)  # None becomes NaN
-    return tables
+def score_table(scores_of_cases: Sequence[Sequence[ClassScores]]) -> dict[str, Float[np.ndarray, "case class"]]:
+    """Each metric's scores of all cases, one column per class; NaN where undefined."""
+    return {
+        metric: np.array([[getattr(one, metric) for one in scores] for scores in scores_of_cases], dtype=np.float64)
+        for metric in MASK_METRICS
+    }
 
 
 def weighted_mask_metrics(
@@ -151,6 +186,12 @@ def left_out(task: ImagingTask, scores_of_cases: Sequence[Sequence[ClassScores]]
             invented=sum(true == 0 and answered > 0 for true, answered in sizes),
         )
     return found
+
+
+def _means(scores_of_cases: Sequence[Sequence[ClassScores]]) -> dict[str, float | None]:
+    ones = np.ones((len(scores_of_cases), 1))
+    values = weighted_mask_metrics(score_table(scores_of_cases), ones)
+    return {name: none_if_nan(float(value[0])) for name, value in values.items()}
 
 
 def _mean_of_classes(

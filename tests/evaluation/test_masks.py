@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from archimed.evaluation.bootstrap import bootstrap_metrics
 from archimed.evaluation.masks import (
     MASK_METRICS,
     ClassScores,
+    RepeatMasks,
     case_scores,
     left_out,
     mask_metrics,
@@ -142,11 +144,30 @@ def test_a_class_never_present_takes_no_part():
 def test_resamples_are_those_of_repeated_cases():
     cases = [scored(0.2, 0.9), scored(0.4, None), scored(0.7, 0.1)]
     weights = np.array([[2.0, 0, 1], [1, 3, 0], [0, 0, 2]])
-    drawn = weighted_mask_metrics(score_table(task(3), cases), weights)["dice"]
+    drawn = weighted_mask_metrics(score_table(cases), weights)["dice"]
     for column in (0, 2):
         repeated = [case for case, times in zip(cases, weights[:, column], strict=True) for _ in range(int(times))]
         assert drawn[column] == pytest.approx(mask_metrics(task(3), repeated)["dice"])
     assert np.isnan(drawn[1])  # it lost the second class
+
+
+def test_the_bootstrap_of_masks_is_that_of_their_scores():
+    rng = np.random.default_rng(3)
+    values = rng.random((2, 12, 2))
+    patients = tuple(f"patient {k // 2}" for k in range(12))
+    ids = tuple(f"case {k}" for k in range(12))
+    repeats = [
+        RepeatMasks(0, seed, ids, patients, tuple(tuple(scored(*case)) for case in values[seed])) for seed in (0, 1)
+    ]
+    found = bootstrap_metrics(task(3), repeats, seed=1, network="unet", resamples=4000)
+    assert found.values["dice"] == pytest.approx(values.mean())
+    # Means of six patients, drawn with replacement, about the mean over seeds, of which one is drawn.
+    means = values.mean(2).reshape(2, 6, 2).mean(2)
+    drawn = rng.integers(6, size=(100_000, 6))
+    expected = means[rng.integers(2, size=100_000)[:, None], drawn].mean(1)
+    assert found.draws["dice"].std() == pytest.approx(expected.std(), rel=0.05)
+    first = bootstrap_metrics(task(3), [one.of_class("organ 1") for one in repeats], seed=1, network="unet")
+    assert first.values["dice"] == pytest.approx(values[..., 0].mean())
 
 
 def test_overlap_alone_leaves_distances_out():
