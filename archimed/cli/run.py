@@ -88,7 +88,7 @@ def show_plan(experiment: "Experiment", out: Path, console: Any, as_json: bool) 
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(expected), indent=2))
         return
-    repeats = len(list(bench.repeats()))
+    repeats = len(list(bench.repeats())) // len(experiment.sources)
     typer.echo(f"{experiment.method.name} on {', '.join(experiment.sources)}, {repeats} repeat(s), nothing run yet:")
     scored = f"{expected.candidates} candidates, " if expected.candidates else ""
     typer.echo(f"  search     {scored}about {duration(expected.search_seconds)}")

@@ -29,7 +29,7 @@ class Estimate:
 
     Attributes:
         search_seconds: all searches together.
-        epoch_seconds: one epoch of each network.
+        epoch_seconds: one epoch of each network, on all data sets.
         train_seconds: all trainings to their last epoch; early stopping makes it less.
         memory_gib: of this process, beside the images.
         disk_mib: of the finished run.
@@ -46,25 +46,36 @@ class Estimate:
 
 def estimate(bench: Workbench) -> Estimate:
     """Measure a few candidates and training steps, and extrapolate."""
-    method, names = bench.experiment.method, sorted(wanted_networks(bench))
-    repeats = list(bench.repeats())
-    searches = searches_per_repeat(bench) * len(repeats)
-    stand_ins = [stand_in(bench, name) for name in names]
-    seconds = {one.network: epoch_seconds(bench, one) for one in stand_ins}
-    parameters = [parameter_count(bench, one) for one in stand_ins]
+    method, datasets = bench.experiment.method, len(bench.training_sets)
+    repeats = len(list(bench.repeats())) // datasets
+    searches = bench.searches()
+    runs = searches_per_repeat(bench) * len(searches)
+    seconds: dict[str, float] = {}
+    parameters = []
+    for number in range(datasets):
+        for name in sorted(wanted_networks(bench, number)):
+            one = stand_in(bench, name, number)
+            seconds[name] = seconds.get(name, 0.0) + epoch_seconds(bench, one, number)
+            parameters.append(parameter_count(bench, one, number))
+    foretold = sum(search_seconds(bench, repeat) for repeat in searches if (repeat.fold, repeat.seed) == first(bench))
     return Estimate(
-        search_seconds=searches * search_seconds(bench),
+        search_seconds=searches_per_repeat(bench) * repeats * foretold,
         epoch_seconds=seconds,
-        train_seconds=sum(seconds.values()) * method.training.epochs * len(repeats),
+        train_seconds=sum(seconds.values()) * method.training.epochs * repeats,
         memory_gib=psutil.Process().memory_info().rss / 2**30,
-        disk_mib=(sum(parameters) * len(repeats) + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,
-        candidates=method.search.planned_candidates * searches,
+        disk_mib=(sum(parameters) * repeats + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,
+        candidates=method.search.planned_candidates * runs,
     )
 
 
-def stand_in(bench: Workbench, name: str) -> Selection:
+def first(bench: Workbench) -> tuple[int, int]:
+    """The first fold and seed."""
+    return 0, bench.experiment.seed
+
+
+def stand_in(bench: Workbench, name: str, dataset: int = 0) -> Selection:
     """A selection to measure before the search has made its own: a random architecture of the space."""
-    task = bench.training_data.task
+    task = bench.training_sets[dataset].task
     if name in fixed_networks(task):
         return fixed_baseline(name, task)
     space = bench.experiment.method.space
@@ -72,15 +83,15 @@ def stand_in(bench: Workbench, name: str) -> Selection:
     return Selection(name, space, genotype, "a random architecture")
 
 
-def search_seconds(bench: Workbench) -> float:
+def search_seconds(bench: Workbench, repeat: Repeat) -> float:
     """Time of one search of the method, as it foretells it itself."""
     method = bench.experiment.method
-    return method.search_seconds(search_problem(bench, method, Repeat(0, bench.experiment.seed)))
+    return method.search_seconds(search_problem(bench, method, repeat))
 
 
-def epoch_seconds(bench: Workbench, selection: Selection) -> float:
+def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 0) -> float:
     """Time of one epoch of training and validation, from a few steps; of a network that is fitted once, its share."""
-    dataset, recipe = bench.training_data, bench.experiment.method.training
+    dataset, recipe = bench.training_sets[dataset_number], bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
     document = architecture_document(selection, dataset.task, normalise, recipe.members)
@@ -107,9 +118,9 @@ def epoch_seconds(bench: Workbench, selection: Selection) -> float:
     return min(times[1:]) * (steps + VALIDATION_COST * len(fold.validation) / len(batch))
 
 
-def parameter_count(bench: Workbench, selection: Selection) -> int:
+def parameter_count(bench: Workbench, selection: Selection, dataset_number: int = 0) -> int:
     """Parameters of a network."""
-    task = bench.training_data.task
+    dataset = bench.training_sets[dataset_number]
     members = bench.experiment.method.training.members
-    document = architecture_document(selection, task, bench.normalisation(bench.training_data, 0), members)
+    document = architecture_document(selection, dataset.task, bench.normalisation(dataset, 0), members)
     return sum(parameter.numel() for parameter in build_network(document, 0).parameters())

@@ -1,12 +1,14 @@
 """A run from data to report: each stage reads and writes the run directory, so each can be resumed or run again."""
 
+import hashlib
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from archimed.batch import Batch
-from archimed.data.dataset import SPLIT_NAMES
+from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.inspection.describe import describe
 from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
@@ -18,14 +20,13 @@ from archimed.experiment.search_stage import search
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
 from archimed.experiment.summary import summarise
 from archimed.experiment.train_stage import jobs, train_all
-from archimed.experiment.workbench import Workbench, read_data
+from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.genotype import random_genotype
 from archimed.methods.baselines import baseline_names
 from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
-from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import choose_device, choose_machine
 
@@ -72,15 +73,14 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         recorded = section("machine", MachineSettings, run.read_experiment()["machine"])
         experiment = replace(experiment, machine=replace(recorded, workers=experiment.machine.workers))
     observer.stage("read data")
-    dataset = read_data(experiment, experiment.method.training.image_size)
-    check_kind(dataset)
-    counts = dataset.folds[0]
-    observer.say(
-        f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
-        f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
-    )
     bench = Workbench(run, experiment, observer, Machine(threads=1))
-    bench.loaded[experiment.method.training.image_size] = dataset
+    for dataset in bench.training_sets:
+        check_kind(dataset)
+        counts = dataset.folds[0]
+        observer.say(
+            f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
+            f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
+        )
     bench.machine = settle_machine(bench)
     measured = replace(
         experiment.machine,
@@ -121,8 +121,8 @@ def settle_machine(bench: Workbench) -> Machine:
 
 def record_start(bench: Workbench) -> None:
     """Write what is known before the first stage: settings, environment, the data's fingerprint and splits."""
-    run, dataset = bench.run, bench.training_data
-    fingerprint = describe(dataset)
+    run = bench.run
+    fingerprint = fingerprint_of(bench)
     run.begin(bench.experiment.document())
     if run.data.exists():
         stored = read_json(run.data)
@@ -133,10 +133,23 @@ def record_start(bench: Workbench) -> None:
             )
         return
     write_json(run.environment, describe_environment())
-    write_json(
-        run.splits, {"folds": [{name: list(fold.split(name)) for name in SPLIT_NAMES} for fold in dataset.folds]}
-    )
+    splits = {dataset.name: folds_of(dataset) for dataset in bench.training_sets}
+    write_json(run.splits, {"datasets": splits} if bench.has_several else folds_of(bench.training_data))
     write_json(run.data, fingerprint)
+
+
+def fingerprint_of(bench: Workbench) -> dict[str, Any]:
+    """What data.json holds: the fingerprint of the data set, or those of several by name and one checksum of all."""
+    if not bench.has_several:
+        return describe(bench.training_data)
+    found = {dataset.name: describe(dataset) for dataset in bench.training_sets}
+    checksums = "\n".join(f"{name} {one['checksum']}" for name, one in found.items())
+    return {"datasets": found, "checksum": hashlib.sha256(checksums.encode()).hexdigest()}
+
+
+def folds_of(dataset: Dataset) -> dict[str, Any]:
+    """Case ids of each fold's parts."""
+    return {"folds": [{name: list(fold.split(name)) for name in SPLIT_NAMES} for fold in dataset.folds]}
 
 
 def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> None:
@@ -172,19 +185,21 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
         per_epoch: dict[str, float] = {}
         for job in jobs(bench):
             name = job.selection.network
-            per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection)
+            per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection, job.repeat.dataset)
         recipe = bench.experiment.method.training
         plan_training(budget.left_for_training(), per_epoch, recipe.epochs).write(path)
     plan = TrainingPlan.read(path)
     for caution in plan.cautions:
         bench.observer.say(caution)
-    bench.experiment = shortened(bench.experiment, plan, bench.training_data.task)
+    bench.experiment = shortened(bench, plan)
 
 
-def shortened(experiment: Experiment, plan: TrainingPlan, task: ImagingTask) -> Experiment:
+def shortened(bench: Workbench, plan: TrainingPlan) -> Experiment:
     """The experiment with the plan's epochs and without the baselines it drops."""
-    every = baseline_names(experiment.evaluation.baselines, experiment.method.searched_baselines, task)
-    kept = [name for name in every if name not in plan.dropped]
+    experiment = bench.experiment
+    requested, searched = experiment.evaluation.baselines, experiment.method.searched_baselines
+    every = [name for dataset in bench.training_sets for name in baseline_names(requested, searched, dataset.task)]
+    kept = [name for name in dict.fromkeys(every) if name not in plan.dropped]
     method = replace(experiment.method, training=replace(experiment.method.training, epochs=plan.epochs))  # type: ignore[type-var]
     return replace(
         experiment,

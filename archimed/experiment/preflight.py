@@ -1,5 +1,7 @@
 """What can be known to be wrong before a run begins: then its folder is not even made, and no search is wasted."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from archimed.data.dataset import Dataset
@@ -32,10 +34,11 @@ def check_before_start(bench: Workbench) -> None:
         DataError: the data cannot be had at the image size of the search.
     """
     wanted_networks(bench)
-    for section, dataset in (("search", bench.search_data), ("training", bench.training_data)):
-        check_space(bench, dataset, section)
-    recipe, dataset = bench.experiment.method.training, bench.training_data
-    known = metric_names(dataset)
+    for section, datasets in (("search", bench.search_sets), ("training", bench.training_sets)):
+        for dataset in datasets:
+            check_space(bench, dataset, section)
+    recipe = bench.experiment.method.training
+    known = common([metric_names(dataset) for dataset in bench.training_sets])
     if recipe.checkpoint_metric not in known:
         raise SettingsError(
             f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
@@ -55,6 +58,11 @@ def check_space(bench: Workbench, dataset: Dataset, section: str) -> None:
         network = space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), dataset.task)
     batch_size = getattr(getattr(bench.experiment.method, section), "batch_size", 2)
     refuse_batches_of_one(network, batch_size, f"{section}.batch_size")
+
+
+def common(lists: Sequence[Sequence[str]]) -> list[str]:
+    """The names that are in every list, in the order of the first."""
+    return [name for name in lists[0] if all(name in other for other in lists)]
 
 
 def metric_names(dataset: Dataset) -> list[str]:

@@ -1,9 +1,11 @@
 """The search stage: run the method's search and what its baselines need; log and select."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from archimed.candidate import Candidate
+from archimed.data.dataset import Dataset
 from archimed.experiment.budget import Budget
 from archimed.experiment.networks import read_space
 from archimed.experiment.workbench import Repeat, Workbench
@@ -13,14 +15,16 @@ from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_net
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.spaces import SearchSpace, space_settings
 
+Wanted = set[tuple[str, str | None]]  # names of networks, each with the data set it is for; None: for all
+
 
 def search(bench: Workbench, budget: Budget) -> None:
     """Search in every fold and for every seed, going on where an earlier attempt stopped."""
-    repeats = list(bench.repeats())
+    repeats = bench.searches()
     budget.searches = len(repeats) * searches_per_repeat(bench)
     for repeat in repeats:
-        missing = wanted_networks(bench) - {
-            line["network"]
+        missing = wanted_of(bench, repeat) - {
+            (line["network"], line.get("dataset"))
             for line in bench.run.selections()
             if (line["fold"], line["seed"]) == (repeat.fold, repeat.seed)
         }
@@ -28,19 +32,26 @@ def search(bench: Workbench, budget: Budget) -> None:
             search_once(bench, repeat, missing, budget)
 
 
-def search_once(bench: Workbench, repeat: Repeat, missing: set[str], budget: Budget) -> None:
+def search_once(bench: Workbench, repeat: Repeat, missing: Wanted, budget: Budget) -> None:
     """One search of the method, then that of its pool if a baseline needs it."""
-    method = bench.experiment.method
+    method, scope = bench.experiment.method, search_scope(bench, repeat)
     budget.begin_search()
     outcome = run_one(bench, method, repeat, budget.stop_search)
-    selections = [selection for selection in outcome.selections if selection.network in missing]
-    left = {*method.searched_baselines} & missing - {selection.network for selection in selections}
+    found = [selection for selection in outcome.selections if (selection.network, scope) in missing]
+    left = {*method.searched_baselines} & {name for name, _ in missing} - {selection.network for selection in found}
     if left and (beside := method.pool(outcome.unique_candidates)) is not None:
         pool = run_one(bench, beside, repeat, lambda: False)
-        selections += [selection for selection in pool.selections if selection.network in left]
-    task = bench.training_data.task
-    selections += [fixed_baseline(name, task) for name in fixed_networks(task) if name in missing]
+        found += [selection for selection in pool.selections if selection.network in left]
+    selections = [(selection, scope) for selection in found]
+    for number, dataset in enumerate(bench.training_sets):
+        fixed = [(name, bench.scope(number)) for name in fixed_networks(dataset.task)]
+        selections += [(fixed_baseline(name, dataset.task), of) for name, of in fixed if (name, of) in missing]
     write_selections(bench, repeat, selections)
+
+
+def search_scope(bench: Workbench, repeat: Repeat) -> str | None:
+    """The name of the data set that a search is for; None if it is for all of the run."""
+    return None if bench.searches_together else bench.scope(repeat.dataset)
 
 
 def searches_per_repeat(bench: Workbench) -> int:
@@ -50,23 +61,44 @@ def searches_per_repeat(bench: Workbench) -> int:
     return 2 if not own_pool and wanted_networks(bench) & {*method.searched_baselines} else 1
 
 
-def wanted_networks(bench: Workbench) -> set[str]:
-    """The method's own network and the baselines."""
+def wanted_networks(bench: Workbench, dataset: int | None = None) -> set[str]:
+    """The method's own network and the baselines, of one data set or of all."""
     method, requested = bench.experiment.method, bench.experiment.evaluation.baselines
-    return {method.name, *baseline_names(requested, method.searched_baselines, bench.training_data.task)}
+    sets = bench.training_sets if dataset is None else bench.training_sets[dataset : dataset + 1]
+    baselines = (baseline_names(requested, method.searched_baselines, one.task) for one in sets)
+    return {method.name}.union(*baselines)
+
+
+def wanted_of(bench: Workbench, repeat: Repeat) -> Wanted:
+    """What a search and the baselines beside it are to give."""
+    searched = {bench.experiment.method.name, *bench.experiment.method.searched_baselines}
+    numbers = range(len(bench.training_sets)) if bench.searches_together else [repeat.dataset]
+    return {
+        (name, search_scope(bench, repeat) if name in searched else bench.scope(number))
+        for number in numbers
+        for name in wanted_networks(bench, number)
+    }
 
 
 def run_one(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[], bool]) -> SearchOutcome:
     """Run one method's search on the training and validation part of a fold."""
     problem = search_problem(bench, method, repeat)
-    bench.observer.stage(f"search: {method.name}{where(bench, repeat)}")
+    bench.observer.stage(f"search: {method.name}{where(bench, repeat, search_scope(bench, repeat))}")
     with bench.machine.session():
         return method.run_search(problem, journal(bench, method, repeat, stop))
 
 
 def search_problem(bench: Workbench, method: Method, repeat: Repeat) -> SearchProblem:
-    """The training and validation part of a fold, at the image size of the search."""
-    dataset = bench.dataset(method.search.image_size)
+    """The training and validation part of a fold, at the image size of the search; of all data sets if together."""
+    datasets = bench.datasets(method.search.image_size, bench.searches_together)
+    if not bench.searches_together:
+        return problem_of(bench, datasets[repeat.dataset], repeat)
+    first, *others = (problem_of(bench, dataset, repeat) for dataset in datasets)
+    return replace(first, beside=tuple(others))
+
+
+def problem_of(bench: Workbench, dataset: Dataset, repeat: Repeat) -> SearchProblem:
+    """What a search may see of one data set in a fold."""
     fold = dataset.folds[repeat.fold]
     training = dataset.rows(fold.train)
     return SearchProblem(
@@ -78,40 +110,45 @@ def search_problem(bench: Workbench, method: Method, repeat: Repeat) -> SearchPr
         machine=bench.machine,
         workers=bench.experiment.machine.workers,
         patients=tuple(dataset.cases[row].patient for row in training),
+        name=dataset.name,
     )
 
 
 def journal(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[], bool]) -> Journal:
     """What was logged of this search before, and how to log on."""
-    choices = method.space.choices
-    records = bench.run.candidate_records(method.name, repeat.fold, repeat.seed)
+    choices, scope = method.space.choices, search_scope(bench, repeat)
+    records = bench.run.candidate_records(method.name, repeat.fold, repeat.seed, scope)
     known = [read_candidate(record, choices) for record in records]
     number = len(known)
     bench.run.candidates.parent.mkdir(parents=True, exist_ok=True)
+    key = {"search": method.name, **place(repeat, scope)}
 
     def record(candidate: Candidate) -> None:
         nonlocal number
-        line = {"search": method.name, "fold": repeat.fold, "seed": repeat.seed, "number": number}
-        append_line(bench.run.candidates, line | written_candidate(candidate, choices))
+        append_line(bench.run.candidates, {**key, "number": number} | written_candidate(candidate, choices))
         number += 1
 
-    key = {"search": method.name, "fold": repeat.fold, "seed": repeat.seed}
     return Journal(
         known,
         record,
         progress=bench.observer.progress,
         stop=stop,
-        folder=bench.run.search_state(repeat.fold, repeat.seed),
+        folder=bench.run.search_state(repeat.fold, repeat.seed, scope),
         restore_epochs=lambda epochs: restore_epochs(bench, key, epochs),
         record_epoch=lambda epoch: append_line(bench.run.search_epochs, {**key, **epoch}),
         say=bench.observer.say,
     )
 
 
+def place(repeat: Repeat, scope: str | None) -> dict[str, Any]:
+    """Fold, seed and, of several, the data set as a line of a log holds them."""
+    return {"fold": repeat.fold, "seed": repeat.seed} | ({} if scope is None else {"dataset": scope})
+
+
 def restore_epochs(bench: Workbench, key: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
     """Make the log of epochs agree with what the state of one search holds; nothing is written if it does."""
     logged = read_lines(bench.run.search_epochs)
-    others = [line for line in logged if any(line[name] != value for name, value in key.items())]
+    others = [line for line in logged if any(line.get(name) != value for name, value in key.items())]
     wanted = [*others, *({**key, **epoch} for epoch in epochs)]
     if wanted != logged:
         write_lines(bench.run.search_epochs, wanted)
@@ -139,19 +176,18 @@ def read_candidate(record: dict[str, Any], choices: tuple[Choice, ...]) -> Candi
     )
 
 
-def write_selections(bench: Workbench, repeat: Repeat, selections: list[Selection]) -> None:
-    """Add the selections of one fold and seed to selected.json."""
+def write_selections(bench: Workbench, repeat: Repeat, selections: Sequence[tuple[Selection, str | None]]) -> None:
+    """Add the selections of one fold and seed, each with the data set it is for, to selected.json."""
     added = [
-        {
-            "network": selection.network,
-            "fold": repeat.fold,
-            "seed": repeat.seed,
+        {"network": selection.network}
+        | place(repeat, scope)
+        | {
             "rule": selection.rule,
             "space": space_settings(selection.space),
             "genotype": describe(selection.genotype, selection.space.choices),
             "measurements": dict(selection.measurements),
         }
-        for selection in selections
+        for selection, scope in selections
     ]
     every = [*bench.run.selections(), *added]
     rule = next(line["rule"] for line in every if line["network"] == bench.experiment.method.name)
@@ -165,8 +201,9 @@ def read_selection(line: dict[str, Any], own_space: SearchSpace) -> Selection:
     return Selection(line["network"], space, genotype, line["rule"], line["measurements"])
 
 
-def where(bench: Workbench, repeat: Repeat) -> str:
-    """Which fold and seed, where there are several."""
+def where(bench: Workbench, repeat: Repeat, scope: str | None) -> str:
+    """Which data set, fold and seed, where there are several."""
+    dataset = f", {scope}" if scope else ""
     fold = f", fold {repeat.fold}" if len(bench.training_data.folds) > 1 else ""
     seed = f", seed {repeat.seed}" if len(bench.experiment.seeds) > 1 else ""
-    return fold + seed
+    return dataset + fold + seed

@@ -16,11 +16,12 @@ from archimed.runs import NetworkFolder
 from archimed.seeding import derive_seed
 from archimed.training.loop import train
 from archimed.training.progress import EpochRecord, TrainingError
+from archimed.training.recipe import checkpoint_metric
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network of one fold and seed, to be trained."""
+    """One network of one data set, fold and seed, to be trained."""
 
     selection: Selection
     repeat: Repeat
@@ -28,27 +29,30 @@ class Job:
 
 
 def jobs(bench: Workbench) -> list[Job]:
-    """The trainings of a run: for each fold and seed the method's own network first, then the baselines."""
-    wanted = wanted_networks(bench)
-    return [
-        Job(
-            read_selection(line, bench.experiment.method.space),
-            Repeat(line["fold"], line["seed"]),
-            bench.run.network(line["network"], line["fold"], line["seed"]),
-        )
-        for line in bench.run.selections()
-        if line["network"] in wanted
-    ]
+    """The trainings of a run: for each fold and seed the method's own network first, then the baselines.
+
+    A network that was chosen for all data sets is trained on each.
+    """
+    found = []
+    for line in bench.run.selections():
+        for number in range(len(bench.training_sets)):
+            scope = bench.scope(number)
+            if line.get("dataset") in {None, scope} and line["network"] in wanted_networks(bench, number):
+                repeat = Repeat(line["fold"], line["seed"], number)
+                folder = bench.run.network(line["network"], repeat.fold, repeat.seed, scope)
+                found.append(Job(read_selection(line, bench.experiment.method.space), repeat, folder))
+    return found
 
 
 def check_own_network(bench: Workbench, found: list[Job], rule: str) -> None:
-    """Raise RunError unless there is a job of the method's own network for every fold and seed."""
+    """Raise RunError unless there is a job of the method's own network for every data set, fold and seed."""
     name = bench.experiment.method.name
     there = [job.repeat for job in found if job.selection.network == name]
     for repeat in bench.repeats():
         if repeat not in there:
+            dataset = f" of {bench.scope(repeat.dataset)}" if bench.has_several else ""
             raise RunError(
-                f"{rule}; {bench.run.path} has no {name} for fold {repeat.fold} and seed {repeat.seed} yet. "
+                f"{rule}; {bench.run.path} has no {name} for fold {repeat.fold} and seed {repeat.seed}{dataset} yet. "
                 f"Go on with: archimed resume {bench.run.path}"
             )
 
@@ -64,7 +68,8 @@ def train_all(bench: Workbench) -> None:
     check_own_network(bench, every, "Training needs the networks that the search chooses")
     for number, job in enumerate(every, start=1):
         if not job.folder.training.exists():
-            bench.observer.stage(f"train: {job.selection.network}{where(bench, job.repeat)} ({number} of {len(every)})")
+            place = where(bench, job.repeat, bench.scope(job.repeat.dataset))
+            bench.observer.stage(f"train: {job.selection.network}{place} ({number} of {len(every)})")
         try:
             train_one(bench, job, every[: number - 1])
         except TrainingError as error:
@@ -75,7 +80,7 @@ def train_all(bench: Workbench) -> None:
 
 def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
     """Train one network, or take over the result of an equal one trained before."""
-    dataset, recipe = bench.training_data, bench.experiment.method.training
+    dataset, recipe = bench.data_of(job.repeat), bench.experiment.method.training
     fold = dataset.folds[job.repeat.fold]
     normalise = bench.normalisation(dataset, job.repeat.fold)
     document = architecture_document(job.selection, dataset.task, normalise, recipe.members)
@@ -86,10 +91,12 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
             return
         write_json(job.folder.architecture, document | network_size(document, job.selection.space))
 
+    chosen_by = checkpoint_metric(recipe, dataset.task.kind)
+
     def on_epoch(record: EpochRecord) -> None:
-        value = record.validation.get(recipe.checkpoint_metric)
+        value = record.validation.get(chosen_by)
         shown = "undefined" if value is None else f"{value:.3f}"
-        note = f"epochs, validation {recipe.checkpoint_metric} {shown}"
+        note = f"epochs, validation {chosen_by} {shown}"
         bench.observer.progress(record.epoch, recipe.epochs, note)
 
     train(
@@ -109,7 +116,7 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
 
 
 def trained_twin(job: Job, document: dict[str, Any], earlier: list[Job]) -> NetworkFolder | None:
-    """A trained network of the same fold, seed and architecture, under another name: its result would be the same."""
+    """A trained network of the same data, fold, seed and architecture, by another name: its result would be equal."""
     for other in earlier:
         if other.repeat == job.repeat and other.folder.training.exists():
             stored = read_json(other.folder.architecture)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from archimed.candidate import Candidate
 from archimed.data.dataset import Subset
@@ -13,6 +13,8 @@ from archimed.spaces import SearchSpace
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe
+
+DataSets = Literal["one", "together", "apart"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class SearchProblem:
         machine: threads, device, precision.
         workers: processes that score candidates.
         patients: who each training case is of; empty if every case counts as its own. Kept in memory only.
+        beside: the same of the other data sets, for methods that search on several together; one image size and
+            number of channels holds for all.
+        name: what the data set is called.
     """
 
     task: ImagingTask
@@ -38,6 +43,8 @@ class SearchProblem:
     machine: Machine
     workers: int = 1
     patients: tuple[str, ...] = field(default=(), repr=False)
+    beside: "tuple[SearchProblem, ...]" = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Method(Protocol):
 
     `name` is what the command line calls it and the name of its network in a run; `presets` are overlays of dotted
     settings, at least `quick` and `paper`; `searched_baselines` are the baselines that a search gives: its own, or
-    that of `pool`.
+    that of `pool`. A method that takes several `--data` also has `data_sets`, see `data_sets_of`.
     """
 
     name: ClassVar[str]
@@ -123,3 +130,9 @@ class Method(Protocol):
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
         """Search, and choose by a rule that never sees the test part."""
         ...
+
+
+def data_sets_of(method: Method) -> DataSets:
+    """How many data sets a method takes: `one`, or several, searched `together` or each by itself (`apart`)."""
+    found: DataSets = getattr(method, "data_sets", "one")
+    return found

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +17,12 @@ import yaml
 from archimed.errors import RunError
 from archimed.files import read_json, read_lines, write_text
 
+PLACE = re.compile(r"(?:(?P<dataset>[^.].*)\.)?fold(?P<fold>[0-9]+)\.seed(?P<seed>[0-9]+)")
+
 
 @dataclass(frozen=True)
 class NetworkFolder:
-    """Where one network of one fold and seed lives: `networks/<name>/fold<k>.seed<s>`."""
+    """Where one network of one fold and seed lives; see `RunDirectory.network`."""
 
     path: Path
 
@@ -90,9 +93,9 @@ class RunDirectory:
         """One line per epoch of a search that learns."""
         return self.path / "search" / "epochs.jsonl"
 
-    def search_state(self, fold: int, seed: int) -> Path:
-        """The folder in which a search that learns keeps its state, one per fold and seed."""
-        return self.path / "search" / "state" / f"fold{fold}.seed{seed}"
+    def search_state(self, fold: int, seed: int, dataset: str | None = None) -> Path:
+        """The folder in which a search that learns keeps its state, one per fold, seed and data set of its own."""
+        return self.path / "search" / "state" / place_name(fold, seed, dataset)
 
     @property
     def selected(self) -> Path:
@@ -114,9 +117,9 @@ class RunDirectory:
         """The report, one offline file."""
         return self.path / "report.html"
 
-    def network(self, name: str, fold: int, seed: int) -> NetworkFolder:
-        """Where a network of this name, fold and seed lives."""
-        return NetworkFolder(self.path / "networks" / name / f"fold{fold}.seed{seed}")
+    def network(self, name: str, fold: int, seed: int, dataset: str | None = None) -> NetworkFolder:
+        """Where a network of this name, fold and seed lives, in a run of several data sets that of this one."""
+        return NetworkFolder(self.path / "networks" / name / place_name(fold, seed, dataset))
 
     def read_experiment(self) -> dict[str, Any]:
         """The resolved settings of the run.
@@ -163,10 +166,14 @@ class RunDirectory:
         if not self.experiment.exists():
             self.write_experiment(document)
 
-    def candidate_records(self, search: str, fold: int, seed: int) -> list[dict[str, Any]]:
+    def candidate_records(self, search: str, fold: int, seed: int, dataset: str | None = None) -> list[dict[str, Any]]:
         """The logged candidates of one search, in order."""
-        key = (search, fold, seed)
-        return [line for line in read_lines(self.candidates) if (line["search"], line["fold"], line["seed"]) == key]
+        key = (search, fold, seed, dataset)
+        return [
+            line
+            for line in read_lines(self.candidates)
+            if (line["search"], line["fold"], line["seed"], line.get("dataset")) == key
+        ]
 
     def selections(self) -> list[dict[str, Any]]:
         """The networks that the search chose, as written in selected.json; [] before any."""
@@ -201,6 +208,17 @@ class RunDirectory:
             finally:
                 if made and not self.experiment.exists():
                     remove_empty(made)
+
+
+def place_name(fold: int, seed: int, dataset: str | None = None) -> str:
+    """The name of a folder: `fold<k>.seed<s>`, of one data set of several `<dataset>.fold<k>.seed<s>`."""
+    return f"{f'{dataset}.' if dataset else ''}fold{fold}.seed{seed}"
+
+
+def read_place(name: str) -> tuple[int, int, str | None] | None:
+    """Fold, seed and data set from what `place_name` gave; None if it is no such name."""
+    found = PLACE.fullmatch(name)
+    return (int(found["fold"]), int(found["seed"]), found["dataset"]) if found else None
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -14,7 +14,7 @@ from archimed.data.dataset import Dataset
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import SettingsError
-from archimed.experiment import workbench
+from archimed.experiment import sources, workbench
 from archimed.methods import METHODS
 from tests.experiment.tiny import lines, read, result_of, tiny_run, write_npz
 
@@ -82,7 +82,7 @@ def test_what_a_fold_tests_changes_nothing_of_its_search_and_training(
     results = []
     for name, tensor in (("one", images), ("two", planted)):
         changed = dataclasses.replace(plain, images=Arrays.of(tensor))
-        monkeypatch.setattr(workbench, "load_dataset", lambda *_, given=changed: given)
+        monkeypatch.setattr(sources, "load_dataset", lambda *_, given=changed: given)
         results.append(tiny_run(PHANTOM, tmp_path / name, data__folds=2))
     assert of_fold(results[0], 1) == of_fold(results[1], 1)
     assert of_fold(results[0], 0)["normalisation"] != of_fold(results[1], 0)["normalisation"]
@@ -124,7 +124,7 @@ def test_masks_are_refused_before_anything_is_computed(
     task = dataclasses.replace(plain.task, kind="segmentation", class_names=("background", "vessel"))
     masks = torch.ones(len(plain.cases), 16, 16, dtype=torch.uint8)
     dataset = dataclasses.replace(plain, name="retina", task=task, target=torch.ones(len(plain.cases), 2), masks=masks)
-    monkeypatch.setattr(workbench, "load_dataset", lambda *_: dataset)
+    monkeypatch.setattr(sources, "load_dataset", lambda *_: dataset)
     monkeypatch.setattr(workbench, "fit_normalisation", lambda *_: pytest.fail("computed"))
     with pytest.raises(SettingsError) as error:
         tiny_run(PHANTOM, tmp_path / "run", method)
