@@ -176,7 +176,10 @@ def with_areas(
         share = covered(mask.astype(np.uint8), None, view)
         total += share[..., None] * np.array(colour, dtype=np.float32)
         rest -= share
-    return (total + rest.clip(0, 1)[..., None] * drawn).clip(0, 255).round().astype(np.uint8)
+    mixed: UInt8[np.ndarray, "height width 3"] = (
+        (total + rest.clip(0, 1)[..., None] * drawn).clip(0, 255).round().astype(np.uint8)
+    )
+    return mixed
 
 
 def png_bytes(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
