@@ -19,11 +19,11 @@ from torch import Tensor
 from archimed.evaluation.counts import mean_of_defined, ratio
 from archimed.evaluation.metrics import Resampled, none_if_nan
 from archimed.evaluation.overlap import dice, jaccard, overlap_counts
+from archimed.evaluation.settings import SURFACE_TOLERANCE_MM
 from archimed.evaluation.surfaces import class_boxes, surface_distances
 from archimed.task import ImagingTask
 
 MASK_METRICS = ("dice", "jaccard", "hausdorff_95", "surface_dice")
-SURFACE_TOLERANCE_MM = 1.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+SURFACE_TOLERANCE_MM = 1.0
+
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class EvaluationSettings:
@@ -28,6 +30,12 @@ class EvaluationSettings:
     )
     calibration_bins: int = Field(
         default=10, ge=2, description="bins of the reliability diagram, of about equal counts"
+    )
+    surface_tolerance_mm: float = Field(
+        default=SURFACE_TOLERANCE_MM,
+        ge=0,
+        description="how far apart two outlines of masks may lie that surface Dice counts as one, in millimetres (in "
+        "pixels where the spacing of any image is unknown); best that by which experts differ (Nikolov et al., 2021)",
     )
     small_lesion: float = Field(
         default=0.001, gt=0, lt=1, description="lesions below this share of the image are small (MSTF-NAS, Sec. IV-D)"

@@ -1,8 +1,8 @@
-"""predictions.csv: the probabilities of every validation and test case, as a table that any tool reads."""
+"""predictions.csv: what a network answered to every validation and test case, as a table that any tool reads."""
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archimed.errors import RunError
+from archimed.evaluation.bootstrap import RepeatPredictions
+from archimed.evaluation.metrics import metrics
+from archimed.experiment.mask_predictions import COLUMNS, SplitMasks, read_masks
 from archimed.files import write_through
 from archimed.task import ImagingTask
 
@@ -20,7 +23,7 @@ class SplitPredictions:
     """What a network said about the cases of one split.
 
     Attributes:
-        split: validation or test.
+        split: validation, test or external.
         cases: case ids.
         target: class indices [case] or labels [case, label] with NaN where unknown.
         probabilities: [case, class].
@@ -31,21 +34,36 @@ class SplitPredictions:
     target: NDArray[Any]
     probabilities: NDArray[np.float32]
 
+    def metrics(self, task: ImagingTask) -> dict[str, float | None]:
+        """Every metric of the split; None where the data leave it undefined."""
+        return metrics(task, self.target, self.probabilities)
 
-def write_predictions(path: Path, task: ImagingTask, splits: Sequence[SplitPredictions]) -> None:
-    """Write the table: case, split, label (or one column per label, empty where unknown), one probability per class."""
+    def tested(self, fold: int, seed: int, patients: Mapping[str, str]) -> RepeatPredictions:
+        """The same as the evaluation takes it, with the patient of each case."""
+        members = tuple(patients[case] for case in self.cases)
+        return RepeatPredictions(fold, seed, self.cases, members, self.target, self.probabilities)
+
+
+Split = SplitPredictions | SplitMasks
+
+
+def write_predictions(path: Path, task: ImagingTask, splits: Sequence[Split]) -> None:
+    """Write the table: case, split, label (or one column per label, empty where unknown), one probability per class.
+
+    Of a segmentation it has one line for each class of each case, with its scores: see `SplitMasks`.
+    """
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["case", "split", *label_columns(task), *probability_columns(task)])
+            table.writerow(columns(task))
             for split in splits:
-                table.writerows(rows(task, split))
+                table.writerows(split.rows() if isinstance(split, SplitMasks) else rows(task, split))
 
     write_through(path, write)
 
 
-def read_predictions(path: Path, task: ImagingTask) -> dict[str, SplitPredictions]:
+def read_predictions(path: Path, task: ImagingTask) -> dict[str, Split]:
     """Read back what `write_predictions` wrote, by split.
 
     Raises:
@@ -54,13 +72,14 @@ def read_predictions(path: Path, task: ImagingTask) -> dict[str, SplitPrediction
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
+        read = read_masks if task.kind == "segmentation" else read_split
         return {
-            split: read_split(task, split, [line for line in lines if line["split"] == split])
+            split: read(task, split, [line for line in lines if line["split"] == split])
             for split in dict.fromkeys(line["split"] for line in lines)
         }
     except FileNotFoundError:
         raise RunError(f"Predictions are missing: {path}. Make them with: archimed evaluate RUN") from None
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"Predictions are damaged: {path} ({error}). Make them with: archimed evaluate RUN") from None
 
 
@@ -85,6 +104,13 @@ def rows(task: ImagingTask, split: SplitPredictions) -> Iterator[list[str]]:
         else:
             labels = [task.class_names[int(target)]]
         yield [case, split.split, *labels, *(repr(float(value)) for value in probabilities)]
+
+
+def columns(task: ImagingTask) -> Sequence[str]:
+    """The names of all columns."""
+    return (
+        COLUMNS if task.kind == "segmentation" else ["case", "split", *label_columns(task), *probability_columns(task)]
+    )
 
 
 def label_columns(task: ImagingTask) -> list[str]:

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from archimed.errors import RunError
+from archimed.evaluation.masks import ClassScores
+from archimed.experiment.mask_predictions import SplitMasks
 from archimed.experiment.predictions import SplitPredictions, read_predictions, write_predictions
 from archimed.task import ImagingTask
 
 GRADES = ImagingTask("multi-class", ("grade 0", "a,b", 'quote "q"'), 1, (8, 8))
+CELLS = ImagingTask("segmentation", ("background", "a,b", "nucleus"), 1, (8, 8))
 FINDINGS = ImagingTask("multi-label", ("mass", "oedema"), 1, (8, 8))
 
 
@@ -62,3 +65,26 @@ def test_damaged_predictions_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "predictions.csv").write_text(text)
     with pytest.raises(RunError, match=r"damaged: .*predictions\.csv"):
         read_predictions(tmp_path / "predictions.csv", GRADES)
+
+
+def scores(name: str, *values: float | None) -> ClassScores:
+    return ClassScores(name, *values, true_size=12, answered_size=0)  # type: ignore[arg-type]
+
+
+def test_scores_of_masks_come_back_bit_by_bit(tmp_path: Path) -> None:
+    case = (scores("a,b", 1 / 3, 0.2, 1e-9, 1.0), scores("nucleus", None, None, None, None))
+    splits = [SplitMasks("validation", ("c1",), (case,)), SplitMasks("test", ("c,2", "ü"), (case, case))]
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, CELLS, splits)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "case,split,class,dice,jaccard,hausdorff_95,surface_dice,true_size,answered_size"
+    assert lines[2] == "c1,validation,nucleus,,,,,12,0"
+    assert read_predictions(path, CELLS) == {"validation": splits[0], "test": splits[1]}
+
+
+@pytest.mark.parametrize("line", ["c1,test,other,,,,,1,1", "c1,test,nucleus,x,,,,1,1", "c1,test,nucleus,,,,,1"])
+def test_damaged_scores_of_masks_are_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"case,split,class,dice,jaccard,hausdorff_95,surface_dice,true_size,answered_size\n{line}\n")
+    with pytest.raises(RunError, match=r"damaged: .*predictions\.csv"):
+        read_predictions(path, CELLS)
