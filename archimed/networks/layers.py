@@ -16,6 +16,7 @@ from archimed.networks.quick_convolution import Geometry, convolve
 Kernel = int | tuple[int, ...]
 Normalisation = Literal["batch", "instance"]
 LARGE = 16_384  # weights from which drawing them one by one costs more than starting a second generator
+GROUP = 16  # channels that group normalisation takes together at most (MixSearch, released code)
 
 
 class _Convolution2d(nn.Conv2d):
@@ -123,6 +124,25 @@ def convolution(
     )
 
 
+def transposed_convolution(
+    in_channels: int, out_channels: int, spatial_dims: int, kernel: int, *, dilation: int = 1, groups: int = 1
+) -> nn.Module:
+    """A transposed convolution of stride 2 without bias, padded so that an axis of n pixels leaves with 2 n."""
+    layer: Callable[..., nn.Module] = nn.ConvTranspose2d if spatial_dims == 2 else nn.ConvTranspose3d
+    padding = dilation * (kernel - 1) // 2
+    return layer(
+        in_channels,
+        out_channels,
+        kernel_size=kernel,
+        stride=2,
+        padding=padding,
+        output_padding=1,
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
+
+
 def batch_norm(channels: int, spatial_dims: int, affine: bool = True) -> nn.Module:
     """Batch normalisation, with learnt scale and shift if `affine`."""
     return nn.BatchNorm2d(channels, affine=affine) if spatial_dims == 2 else nn.BatchNorm3d(channels, affine=affine)
@@ -162,7 +182,21 @@ def instance_norm(features: Tensor, weight: Tensor | None, bias: Tensor | None, 
     return normalised.contiguous(memory_format=layout) if features.is_contiguous(memory_format=layout) else normalised
 
 
-def with_normalisation(network: nn.Module, kind: Normalisation, affine: bool) -> nn.Module:
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation by as few groups of equal size as hold `GROUP` channels at most."""
+
+    def __init__(self, channels: int, affine: bool = True) -> None:
+        fewest = -(-channels // GROUP)
+        groups = next(count for count in range(fewest, channels + 1) if channels % count == 0)
+        super().__init__(groups, channels, affine=affine)
+        self.num_features = channels
+
+    def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *space"]:
+        """Each group of each image with mean 0 and variance 1, then each channel scaled and shifted."""
+        return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def with_normalisation(network: nn.Module, kind: Normalisation | Literal["group"], affine: bool) -> nn.Module:
     """The network, changed in place, with this normalisation wherever it had batch normalisation."""
     for name, layer in network.named_children():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
@@ -172,9 +206,11 @@ def with_normalisation(network: nn.Module, kind: Normalisation, affine: bool) ->
     return network
 
 
-def _norm_like(layer: nn.BatchNorm2d | nn.BatchNorm3d, kind: Normalisation, affine: bool) -> nn.Module:
-    if kind == "instance":
-        return InstanceNorm(layer.num_features, affine)
+def _norm_like(
+    layer: nn.BatchNorm2d | nn.BatchNorm3d, kind: Normalisation | Literal["group"], affine: bool
+) -> nn.Module:
+    if kind != "batch":
+        return (InstanceNorm if kind == "instance" else GroupNorm)(layer.num_features, affine)
     return batch_norm(layer.num_features, 2 if isinstance(layer, nn.BatchNorm2d) else 3, affine)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,10 +31,10 @@ def edge_choices(cell: str, inputs: int, num_nodes: int, options: tuple[str, ...
     return tuple(Choice(f"{cell}.node{node}.{state}", options) for node, state in edges)
 
 
-def cell_weights(
+def read_mixture(
     mixture: Mapping[str, Tensor], choices: Sequence[Choice], device: torch.device
-) -> dict[str, CellWeights]:
-    """The weights of each cell type, on the device; a mixture on a GPU is read back once, one on the host never.
+) -> dict[str, EdgeWeights]:
+    """The weights of each choice, on the device; a mixture on a GPU is read back once, one on the host never.
 
     Raises:
         GenotypeError: the mixture does not hold one weight per option of each choice.
@@ -48,14 +49,29 @@ def cell_weights(
     together = torch.cat([mixture[choice.name] for choice in choices])
     active = [weight != 0 for weight in together.detach().tolist()]
     values = together.to(device).unbind()
-    cells: dict[str, dict[str, list[EdgeWeights]]] = {}
+    weights = {}
     start = 0
     for choice in choices:
-        cell, node, _ = choice.name.split(".")
         stop = start + len(choice.options)
-        cells.setdefault(cell, {}).setdefault(node, []).append(EdgeWeights(values[start:stop], active[start:stop]))
+        weights[choice.name] = EdgeWeights(values[start:stop], active[start:stop])
         start = stop
+    return weights
+
+
+def by_cell(weights: Mapping[str, EdgeWeights]) -> dict[str, CellWeights]:
+    """The weights of each cell type, by node, from those of choices named as `edge_choices` does."""
+    cells: dict[str, dict[str, list[EdgeWeights]]] = {}
+    for name, edge in weights.items():
+        cell, node, _ = name.split(".")
+        cells.setdefault(cell, {}).setdefault(node, []).append(edge)
     return {cell: tuple(nodes.values()) for cell, nodes in cells.items()}
+
+
+def cell_weights(
+    mixture: Mapping[str, Tensor], choices: Sequence[Choice], device: torch.device
+) -> dict[str, CellWeights]:
+    """The weights of each cell type, on the device (see `read_mixture`)."""
+    return by_cell(read_mixture(mixture, choices, device))
 
 
 class MixedCell(nn.Module):
@@ -112,7 +128,7 @@ class MixedCell(nn.Module):
         self, inputs: Sequence[Float[Tensor, "batch ? *?"]], weights: CellWeights, *, recompute: bool = False
     ) -> Float[Tensor, "batch out *space"]:
         """The concatenated nodes; `recompute` computes mixed operations again in the backward pass."""
-        run = _again_later if recompute and torch.is_grad_enabled() else _at_once
+        run = again_later if recompute and torch.is_grad_enabled() else _at_once
         states = [bring(features) for bring, features in zip(self.bring, inputs, strict=True)]
         mixed, carried = ([RunningSum() for _ in range(self.num_nodes)] for _ in range(2))
         for state, operation in enumerate(self.states):
@@ -168,11 +184,9 @@ def _at_once(operation: nn.Module, features: Tensor, edges: Sequence[EdgeWeights
     return sums
 
 
-def _again_later(operation: nn.Module, features: Tensor, edges: Sequence[EdgeWeights]) -> list[Tensor | None]:
-    """The operation's sums; it is computed again in the backward pass instead of keeping what is in it."""
-    contexts = partial(_contexts, operation)
-    sums: list[Tensor | None] = checkpoint(operation, features, edges, use_reentrant=False, context_fn=contexts)
-    return sums
+def again_later(part: nn.Module, *inputs: object) -> Any:
+    """What the part gives; it is computed again in the backward pass instead of keeping what is in it."""
+    return checkpoint(part, *inputs, use_reentrant=False, context_fn=partial(_contexts, part))
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -40,6 +40,7 @@ SPACES: Final[Mapping[str, type]] = _Spaces(
     reference_cnn="fusion_baselines:ReferenceCnn",
     radiomics="fusion_baselines:Radiomics",
     resnet="fixed:ResNet",
+    weaved_unet="weaved_unet:WeavedUnetSpace",
     unet="segmenters:Unet",
     unet_plus_plus="segmenters:UnetPlusPlus",
     attention_unet="segmenters:AttentionUnet",

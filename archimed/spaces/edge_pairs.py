@@ -44,8 +44,8 @@ class EdgePairs:
         states = (*(f"input{k}" for k in range(1, inputs + 1)), *(f"node{k}" for k in range(1, self.num_nodes)))
         names = tuple(operation.name for operation in self.operations)
         for node in range(1, self.num_nodes + 1):
-            pairs = tuple(f"{states[a]}+{states[b]}" for a, b in _pairs(node, inputs))
-            yield Choice(f"{cell}.node{node}.inputs", pairs)
+            inputs_of = tuple(f"{states[a]}+{states[b]}" for a, b in pairs(node, inputs))
+            yield Choice(f"{cell}.node{node}.inputs", inputs_of)
             yield Choice(f"{cell}.node{node}.operation1", names)
             yield Choice(f"{cell}.node{node}.operation2", names)
 
@@ -87,7 +87,7 @@ class EdgePairs:
     def _strongest(self, edges: Sequence[Sequence[float]], node: int, inputs: int) -> Iterator[int]:
         order = sorted(range(len(edges)), key=lambda source: -max(edges[source]))
         pair = tuple(sorted(order[:2]))
-        yield _pairs(node, inputs).index((pair[0], pair[1]))
+        yield pairs(node, inputs).index((pair[0], pair[1]))
         for source in pair:
             best = edges[source].index(max(edges[source]))
             yield best if not self.with_zero else best + 1 if edges[source][best] else 0
@@ -112,7 +112,7 @@ class EdgePairs:
         for inputs in self.inputs.values():
             nodes: list[SumNode] = []
             for node in range(1, self.num_nodes + 1):
-                sources = _pairs(node, inputs)[next(genes)]
+                sources = pairs(node, inputs)[next(genes)]
                 edges = ((self.operations[next(genes)].name, source) for source in sources)
                 nodes.append(tuple(edge for edge in edges if edge[0] != ZERO.name))
             yield tuple(nodes)
@@ -122,12 +122,12 @@ class EdgePairs:
         names = [operation.name for operation in self.operations]
         for node, edges in enumerate(nodes, start=1):
             on = {source: name for name, source in edges}
-            pairs = _pairs(node, inputs)
-            pair = next(pair for pair in pairs if on.keys() <= set(pair))
-            yield pairs.index(pair)
+            every = pairs(node, inputs)
+            pair = next(pair for pair in every if on.keys() <= set(pair))
+            yield every.index(pair)
             yield from (names.index(on.get(source, ZERO.name)) for source in pair)
 
 
-def _pairs(node: int, inputs: int) -> tuple[tuple[int, int], ...]:
+def pairs(node: int, inputs: int) -> tuple[tuple[int, int], ...]:
     """The pairs of states that the given node (from 1) may read."""
     return tuple(combinations(range(inputs + node - 1), 2))

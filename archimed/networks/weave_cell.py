@@ -1,0 +1,136 @@
+"""The cells of U-shaped networks: nodes that sum operations on two inputs, one resampled, and on earlier nodes.
+
+States count from 0: the input of the cell's own size, which may be missing, the input that is resampled, then nodes.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from archimed.networks.layers import relu_conv_norm, with_normalisation
+from archimed.networks.mixed_cell import CellWeights, copy_weights
+from archimed.networks.mixed_operation import RunningSum
+from archimed.networks.operations import Operation
+from archimed.networks.summing_cell import Edge, NodeSum
+from archimed.networks.weave_mixture import MixedState
+
+Size = tuple[int, ...]
+LEVEL, INPUTS = 0, 2  # the first state, and how many are inputs
+
+
+class WovenCell(nn.Module):
+    """A cell of a derived network; all nodes leave it."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Sequence[Edge]],
+        in_channels: tuple[int | None, int],
+        width: int,
+        spatial_dims: int,
+    ) -> None:
+        """`in_channels` of the two inputs; where the first is None, its edges are left out."""
+        super().__init__()
+        self.bring = _bring(in_channels, width, spatial_dims, affine=True)
+        kept = ([edge for edge in node if edge[1] != LEVEL or in_channels[LEVEL] is not None] for node in nodes)
+        self.nodes = nn.ModuleList(NodeSum(node, width, spatial_dims, reduces=False) for node in kept)
+        with_normalisation(self.nodes, "group", affine=True)
+
+    def forward(
+        self, inputs: tuple[Float[Tensor, "batch ? *?"] | None, Float[Tensor, "batch ? *?"]], size: Size
+    ) -> Float[Tensor, "batch out *space"]:
+        """The concatenated nodes, of `size` pixels."""
+        states = _brought(self.bring, inputs)
+        for node in self.nodes:
+            terms = (_cropped(step(states[source]), size) for _, source, step in node.edges())  # type: ignore[operator]
+            states.append(reduce(add, terms))
+        return torch.cat(states[INPUTS:], dim=1)  # type: ignore[arg-type]  # only the first may be missing
+
+
+class MixedWovenCell(nn.Module):
+    """A cell of the supernet: every node reads every earlier state through a mixed operation."""
+
+    def __init__(
+        self,
+        tables: Sequence[Sequence[Operation]],
+        in_channels: tuple[int | None, int],
+        width: int,
+        num_nodes: int,
+        spatial_dims: int,
+    ) -> None:
+        """`tables` are the operations on each state; else as `WovenCell`."""
+        super().__init__()
+        self.width, self.num_nodes = width, num_nodes
+        self.bring = _bring(in_channels, width, spatial_dims, affine=False)
+        self.states = nn.ModuleDict(
+            {
+                str(state): MixedState(tables[state], width, spatial_dims, num_nodes - _first_reader(state))
+                for state in range(INPUTS + num_nodes - 1)
+                if state != LEVEL or in_channels[LEVEL] is not None
+            }
+        )
+
+    def forward(
+        self,
+        inputs: tuple[Float[Tensor, "batch ? *?"] | None, Float[Tensor, "batch ? *?"]],
+        weights: CellWeights,
+        size: Size,
+    ) -> Float[Tensor, "batch out *space"]:
+        """The concatenated nodes, of `size` pixels; a node whose edges all weigh nothing is zero."""
+        states = _brought(self.bring, inputs)
+        resampled = inputs[1]
+        sums = [RunningSum() for _ in range(self.num_nodes)]
+        for state in range(INPUTS + self.num_nodes - 1):
+            if state >= INPUTS:
+                states.append(_or_zeros(sums[state - INPUTS].value, resampled, self.width, size))
+            features, first = states[state], _first_reader(state)
+            if features is None:
+                continue
+            terms = self.states[str(state)](features, [node[state] for node in weights[first:]])
+            for total, term in zip(sums[first:], terms, strict=True):
+                if term is not None:
+                    total.add(_cropped(term, size))
+        nodes = [*states[INPUTS:], _or_zeros(sums[-1].value, resampled, self.width, size)]
+        return torch.cat(nodes, dim=1)  # type: ignore[arg-type]
+
+    def give_weights(self, cell: WovenCell) -> None:
+        """Copy the weights of one path into the cell that has it."""
+        copy_weights(self.bring, cell.bring)
+        for position, node in enumerate(cell.nodes):
+            for name, source, operation in node.edges():  # type: ignore[operator]
+                if any(True for _ in operation.state_dict()):
+                    mixed: MixedState = self.states[str(source)]  # type: ignore[assignment]
+                    copy_weights(mixed.option(position - _first_reader(source), name), operation)
+
+
+def _bring(in_channels: tuple[int | None, int], width: int, spatial_dims: int, *, affine: bool) -> nn.ModuleDict:
+    """What brings each input that is there to the width of the cell."""
+    bring = {
+        str(state): relu_conv_norm(channels, width, spatial_dims)
+        for state, channels in enumerate(in_channels)
+        if channels is not None
+    }
+    modules: nn.ModuleDict = with_normalisation(nn.ModuleDict(bring), "group", affine)  # type: ignore[assignment]
+    return modules
+
+
+def _brought(bring: nn.ModuleDict, inputs: tuple[Tensor | None, Tensor]) -> list[Tensor | None]:
+    return [None if features is None else bring[str(state)](features) for state, features in enumerate(inputs)]
+
+
+def _first_reader(state: int) -> int:
+    return max(0, state - INPUTS + 1)
+
+
+def _cropped(features: Tensor, size: Size) -> Tensor:
+    """The first pixels: what doubled a map may be one pixel longer than the map that was halved."""
+    if tuple(features.shape[2:]) == size:
+        return features
+    return features[(slice(None), slice(None), *map(slice, size))]
+
+
+def _or_zeros(features: Tensor | None, like: Tensor, width: int, size: Size) -> Tensor:
+    return like.new_zeros(len(like), width, *size) if features is None else features
