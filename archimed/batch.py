@@ -15,7 +15,8 @@ class Batch:
     Attributes:
         images: [batch, channel, *space], float, normalised.
         target: class indices [batch] (int64), labels [batch, label] (float, 0 or 1, NaN where unknown) or class
-            indices per pixel [batch, *space] (int64).
+            indices per pixel [batch, *space] (int64), or shares of the classes per pixel [batch, class, *space]
+            (float, adding to 1) where masks were mixed.
     """
 
     images: Float[Tensor, "batch channel *space"]
@@ -23,6 +24,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def of_pixels(target: Num[Tensor, "batch *rest"]) -> bool:
+    """Whether a target tells the class of each pixel, not of each image (see `Batch`)."""
+    return target.ndim > 2
 
 
 def target_loss(

@@ -24,7 +24,7 @@ from archimed.data.preparation.flat_file import FlatFile
 from archimed.seeding import torch_seed
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe
-from archimed.training.steps import NormalisedImages, adam, training_pass
+from archimed.training.steps import NormalisedImages, make_optimizer, training_pass
 from benchmarks.timing import interleaved, machine, markdown_table
 
 MEMORY, ONCE = "tensors in memory", "normalised once, held (sets up to 1 GiB)"
@@ -103,11 +103,11 @@ def arms(one: Set, folder: Path) -> dict[str, Callable[[], object]]:
         with patch("archimed.training.steps.NORMALISED_BYTES_LIMIT", 2**40 if once else 0):
             held = NormalisedImages(Examples(images, target), normalise, where)
         network = where.place_network(one.network())
-        optimizer = adam(network, recipe)
+        optimizer = make_optimizer(network, recipe)
         return lambda: training_pass(
             network,
             optimizer,
-            images=held,
+            feed=lambda cases, _: held.batch(cases),
             order=torch.randperm(one.cases),
             batch_size=one.batch_size,
             weights=None,
@@ -116,7 +116,7 @@ def arms(one: Set, folder: Path) -> dict[str, Callable[[], object]]:
 
     def loader() -> Callable[[], object]:
         network = where.place_network(one.network())
-        optimizer = adam(network, recipe)
+        optimizer = make_optimizer(network, recipe)
         batches = DataLoader(
             PerCase(Examples(cached, target)), one.batch_size, shuffle=True, num_workers=2, persistent_workers=True
         )

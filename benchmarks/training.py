@@ -24,7 +24,7 @@ from archimed.training.loop import train
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import ARMS, arms_for, choose_machine
 from archimed.training.recipe import Recipe
-from archimed.training.steps import NormalisedImages, adam, training_pass, training_step
+from archimed.training.steps import NormalisedImages, make_optimizer, training_pass, training_step
 from benchmarks.timing import interleaved, machine, markdown_table
 
 TASK = ImagingTask("binary", ("benign", "malignant"), 1, (28, 28))
@@ -90,7 +90,7 @@ def loading_arms(where: Machine) -> dict[str, Callable[[], object]]:
         training_pass(
             network,
             optimizer,
-            images=held,
+            feed=lambda cases, _: held.batch(cases),
             order=torch.randperm(CASES),
             batch_size=RECIPE.batch_size,
             weights=None,
@@ -113,7 +113,7 @@ def loading_arms(where: Machine) -> dict[str, Callable[[], object]]:
 
     def on_its_own(epoch: Callable[[nn.Module, torch.optim.Optimizer], None]) -> Callable[[], object]:
         network = where.place_network(tiny())
-        optimizer = adam(network, RECIPE)
+        optimizer = make_optimizer(network, RECIPE)
         return lambda: epoch(network, optimizer)
 
     return {
@@ -186,7 +186,7 @@ def form_rows(space: str, batch_size: int, threads: int, repeats: int) -> list[l
 
 def stepper(space: str, batch: Batch, where: Machine) -> Callable[[], object]:
     network = where.place_network(space_network(space)).train()
-    optimizer = adam(network, RECIPE)
+    optimizer = make_optimizer(network, RECIPE)
     images = where.place_images(batch.images)
     return lambda: training_step(network, optimizer, images=images, target=batch.target, weights=None, machine=where)
 

@@ -16,7 +16,7 @@ from archimed.methods.baselines import fixed_baseline, fixed_networks
 from archimed.methods.protocol import Selection
 from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
-from archimed.training.steps import adam, least_batch, training_step
+from archimed.training.steps import least_batch, make_optimizer, training_step
 
 TRIAL_STEPS = 2
 CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
@@ -106,7 +106,7 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
             network(images)
             cases = len(fold.train) + len(fold.validation)
             return (time.perf_counter() - started) / len(batch) * cases / recipe.epochs
-        optimizer = adam(network, recipe)
+        optimizer = make_optimizer(network, recipe)
         times = []
         for _ in range(TRIAL_STEPS + 1):
             started = time.perf_counter()

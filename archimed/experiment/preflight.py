@@ -12,6 +12,7 @@ from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
 from archimed.methods import METHODS
 from archimed.seeding import numpy_generator, torch_seed
+from archimed.training.recipe import checkpoint_metric
 from archimed.training.steps import refuse_batches_of_one
 
 
@@ -39,7 +40,7 @@ def check_before_start(bench: Workbench) -> None:
             check_space(bench, dataset, section)
     recipe = bench.experiment.method.training
     known = common([metric_names(dataset) for dataset in bench.training_sets])
-    if recipe.checkpoint_metric not in known:
+    if checkpoint_metric(recipe, bench.training_data.task.kind) not in known:
         raise SettingsError(
             f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
             f"{recipe.checkpoint_metric!r}. Set it with --set training.checkpoint_metric=NAME."

@@ -16,6 +16,7 @@ from archimed.runs import NetworkFolder
 from archimed.seeding import derive_seed
 from archimed.training.loop import train
 from archimed.training.progress import EpochRecord, TrainingError
+from archimed.training.recipe import checkpoint_metric
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,12 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
             return
         write_json(job.folder.architecture, document | network_size(document, job.selection.space))
 
+    chosen_by = checkpoint_metric(recipe, dataset.task.kind)
+
     def on_epoch(record: EpochRecord) -> None:
-        value = record.validation.get(recipe.checkpoint_metric)
+        value = record.validation.get(chosen_by)
         shown = "undefined" if value is None else f"{value:.3f}"
-        note = f"epochs, validation {recipe.checkpoint_metric} {shown}"
+        note = f"epochs, validation {chosen_by} {shown}"
         bench.observer.progress(record.epoch, recipe.epochs, note)
 
     train(

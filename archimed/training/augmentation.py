@@ -1,12 +1,15 @@
-"""Images changed at random before a training step: turned over, turned, shifted, brighter, noisier; 2D and 3D.
+"""Images and their masks changed at random before a training step: turned over, turned, shifted, brighter, noisier.
 
 Only what a network trains on is changed: validation and test images never are, nor what a `Fitted` network reads.
 """
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num, Shaped
 from torch import Tensor
 
+from archimed.batch import of_pixels
 from archimed.seeding import derive_seed, torch_generator
 from archimed.training.recipe import Recipe
 
@@ -24,9 +27,16 @@ def augments(recipe: Recipe) -> bool:
 
 
 def augment(
-    images: Float[Tensor, "batch channel *space"], recipe: Recipe, seed: int, epoch: int, step: int
-) -> Float[Tensor, "batch channel *space"]:
-    """Normalised images as one step sees them, on their device and in their memory layout.
+    images: Float[Tensor, "batch channel *space"],
+    target: Num[Tensor, "batch *rest"],
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    step: int,
+) -> tuple[Float[Tensor, "batch channel *space"], Num[Tensor, "batch *rest"]]:
+    """Normalised images as one step sees them, on their device and in their memory layout, and their target.
+
+    A target that tells of pixels is turned over, turned and shifted exactly as its image is; others stay as they are.
 
     What is drawn depends on the seed, epoch and step only: an interrupted training goes on with the same images, and
     every network of a run sees the same. Offsets and noise are in units of the spread of each channel of each image,
@@ -35,7 +45,8 @@ def augment(
     """
     names = ("augmentation", epoch, step)
     generator = torch_generator(seed, *names)
-    changed = torch.empty_like(images).copy_(_moved(images, recipe, generator))
+    places = _places(images, recipe, generator)
+    changed = torch.empty_like(images).copy_(_moved(images.movedim(1, -1), places).movedim(-1, 1))
     spread = _per_channel(images.flatten(2).std(2, correction=0), images)
     shape = images.shape[:2]
     if recipe.augment_scale:
@@ -46,11 +57,25 @@ def augment(
         strength = _per_channel(recipe.augment_noise * torch.rand(len(images), 1, generator=generator), images)
         noise = torch.Generator(images.device).manual_seed(derive_seed(seed, *names, "noise"))
         changed += strength * spread * torch.randn(images.shape, generator=noise, device=images.device)
-    return changed
+    return changed, _moved_target(target, images.ndim, places)
 
 
-def _moved(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def _moved(values: Shaped[Tensor, "batch *space_and_more"], places: Sequence[Tensor]) -> Tensor:
     """Every image read at the pixels that its flips, turn and shift name, in any memory layout."""
+    which = torch.arange(len(values), device=values.device).view(-1, *(1,) * len(places))
+    return values[(which, *places)]
+
+
+def _moved_target(target: Tensor, image_ndim: int, places: Sequence[Tensor]) -> Tensor:
+    if not of_pixels(target):
+        return target
+    if target.ndim < image_ndim:
+        return _moved(target, places)
+    return _moved(target.movedim(1, -1), places).movedim(-1, 1)
+
+
+def _places(images: Tensor, recipe: Recipe, generator: torch.Generator) -> list[Int[Tensor, "batch ..."]]:
+    """Along each axis the pixel from which each pixel of each image comes, of a shape that spreads over the image."""
     count, sizes = len(images), images.shape[2:]
     flips, swapped = _orientations(count, sizes, recipe, generator)
     shifts = _shifts(count, sizes, recipe, generator)
@@ -64,8 +89,7 @@ def _moved(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor
     if bool(swapped.any()):
         here = swapped.to(device).view(count, *(1,) * dims)
         along[-2:] = [torch.where(here, places.transpose(-1, -2), places) for places in along[-2:]]
-    which = torch.arange(count, device=device).view(count, *(1,) * dims)
-    return images.movedim(1, -1)[(which, *along)].movedim(-1, 1)
+    return along
 
 
 def _orientations(

@@ -4,18 +4,16 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from archimed.batch import target_loss
+from archimed.data.arrays import Arrays
 from archimed.errors import DataError, SettingsError
 from archimed.networks.fitted import Fitted
 from archimed.seeding import torch_generator, torch_seed
@@ -23,15 +21,19 @@ from archimed.task import ImagingTask
 from archimed.training.augmentation import augment, augments
 from archimed.training.checkpoint import StateFolder, TrainingState
 from archimed.training.fitting import fitting_pass, single_epoch
-from archimed.training.losses import class_weights
+from archimed.training.losses import class_weights, training_loss
 from archimed.training.machine import Machine
+from archimed.training.mask_loss import mask_loss
+from archimed.training.mask_prediction import predict_masks
+from archimed.training.patches import patch_size
 from archimed.training.prediction import Normalise, predict_logits, probabilities
 from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
-from archimed.training.recipe import Recipe, learning_rate_at
-from archimed.training.steps import Examples, NormalisedImages, adam, least_batch, training_pass
+from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at
+from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
 from archimed.training.weights import load_initial_weights
 
-ValidationMetrics = Callable[[NDArray[Any], NDArray[np.float32]], Mapping[str, float | None]]
+TINY = 1e-30  # a probability of zero, whose logarithm is to be a number
+ValidationMetrics = Callable[[Any, Any], Mapping[str, float | None]]
 
 
 def train(
@@ -60,13 +62,15 @@ def train(
         train: training images and targets.
         validation: images and targets that choose the epoch.
         normalise: raw images -> float32 images, fitted on the training fold.
-        task: what the images and targets are.
+        task: what the images and targets are; of a segmentation the masks are the targets, and images are taken by
+            patches (`archimed.training.patches.patch_size`).
         recipe: the `training.*` settings.
         seed: of the batches' order, of augmentation and of dropout.
         machine: how to compute.
         state_folder: where state, weights.safetensors, epochs.jsonl and training.json are written.
         on_epoch: told each new epoch, after its state is on disk.
-        validation_metrics: (target, probabilities [case, class]) -> metrics, among them the recipe's.
+        validation_metrics: (target, probabilities [case, class]) -> metrics, among them the recipe's; of a
+            segmentation it gets the masks [*space] and the probabilities [class, *space] of one case after the other.
         warn: told, in one line, what a user should know.
 
     Raises:
@@ -78,23 +82,26 @@ def train(
     _check_examples(train, validation)
     if isinstance(network, Fitted):
         recipe = single_epoch(recipe)
+    recipe = replace(recipe, checkpoint_metric=checkpoint_metric(recipe, task.kind))
     folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
     with machine.session():
         if finished := folder.finished(network):
             network.eval()
             return finished
         machine.place_network(network)
-        state = TrainingState(network, adam(network, recipe))
+        state = TrainingState(network, make_optimizer(network, recipe))
         folder.restore(state, warn)
         if not state.records and recipe.initial_weights is not None:
             _start_from(recipe.initial_weights, network, task, state, warn)
         if not state.records and recipe.batch_size < least_batch(network):
             _caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
-        weights = class_weights(train.target, task.num_outputs, recipe)
+        weights = class_weights(_known(train), task.num_outputs, recipe)
+        patch = patch_size(Arrays.of(train.images).shapes, recipe) if task.kind == "segmentation" else None
         job = _Job(
             state=state,
-            train=NormalisedImages(train, normalise, machine),
-            validation=NormalisedImages(validation, normalise, machine),
+            train=NormalisedImages(train, normalise, machine, patch, recipe.foreground_share),
+            validation=NormalisedImages(validation, normalise, machine, patch),
+            patch_size=patch,
             task=task,
             recipe=recipe,
             seed=seed,
@@ -112,6 +119,7 @@ class _Job:
     state: TrainingState
     train: NormalisedImages
     validation: NormalisedImages
+    patch_size: tuple[int, ...] | None
     task: ImagingTask
     recipe: Recipe
     seed: int
@@ -177,23 +185,33 @@ def _learn(job: _Job, epoch: int) -> float:
         return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
     order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
 
-    def change(images: Tensor, step: int) -> Tensor:
-        return augment(images, recipe, job.seed, epoch, step)
+    def feed(cases: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step))
+        return augment(images, target, recipe, job.seed, epoch, step) if augments(recipe) else (images, target)
 
     with torch_seed(job.seed, "epoch", epoch, "layers"):
         return training_pass(
             network,
             job.state.optimizer,
-            images=job.train,
+            feed=feed,
             order=order,
             batch_size=batch_size,
             weights=job.class_weights,
             machine=job.machine,
-            change=change if augments(recipe) else None,
         )
 
 
 def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:
+    loss, metrics = (_validate_masks if job.task.kind == "segmentation" else _validate_classes)(job)
+    if metrics and job.recipe.checkpoint_metric not in metrics:
+        raise SettingsError(
+            f"training.checkpoint_metric must be a metric of the task; got {job.recipe.checkpoint_metric!r}. "
+            f"Choose one of {', '.join(metrics)}."
+        )
+    return loss, metrics
+
+
+def _validate_classes(job: _Job) -> tuple[float, dict[str, float | None]]:
     logits = predict_logits(
         job.state.network,
         job.validation.images,
@@ -202,17 +220,28 @@ def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:
         max(job.recipe.batch_size, 256),
     )
     weights = None if job.class_weights is None else job.class_weights.cpu()
-    loss = float(target_loss(logits, job.validation.target, weights))
+    loss = float(training_loss(logits, job.validation.target, weights))
     if not math.isfinite(loss):
         return loss, {}
     scores = probabilities(logits, job.task.kind)
-    metrics = dict(job.validation_metrics(job.validation.target.numpy(), scores.numpy()))
-    if job.recipe.checkpoint_metric not in metrics:
-        raise SettingsError(
-            f"training.checkpoint_metric must be a metric of the task; got {job.recipe.checkpoint_metric!r}. "
-            f"Choose one of {', '.join(metrics)}."
-        )
-    return loss, metrics
+    return loss, dict(job.validation_metrics(job.validation.target.numpy(), scores.numpy()))
+
+
+def _validate_masks(job: _Job) -> tuple[float, dict[str, float | None]]:
+    """The mean loss of the cases, and the metrics; one case is in memory at a time."""
+    held, losses = job.validation, []
+    masks = held.masks or Arrays.of(held.target)
+    weights = None if job.class_weights is None else job.class_weights.cpu()
+
+    def predicted() -> Iterator[Tensor]:
+        network, normalise = job.state.network, held.normalise
+        found = predict_masks(network, held.images, normalise, job.machine, patch_size=job.patch_size)
+        for case, mask in zip(found, masks, strict=True):
+            losses.append(float(mask_loss(case[None].clamp(min=TINY).log(), mask[None].long(), weights)))
+            yield case
+
+    metrics = dict(job.validation_metrics(masks, predicted()))
+    return sum(losses) / len(losses), metrics
 
 
 def _explain_metric(record: EpochRecord, state: TrainingState, recipe: Recipe, warn: Callable[[str], None]) -> None:
@@ -236,6 +265,12 @@ def _start_from(
 def _caution(text: str, state: TrainingState, warn: Callable[[str], None]) -> None:
     state.cautions.append(text)
     warn(text)
+
+
+def _known(examples: Examples) -> Tensor | Arrays:
+    """What training is to answer: masks where there are some."""
+    masks = masks_of(examples)
+    return examples.target if masks is None else masks
 
 
 def _check_examples(train: Examples, validation: Examples) -> None:

@@ -1,35 +1,52 @@
-"""Class weights of the loss, counted on the training fold; the loss itself is `archimed.batch.target_loss`."""
+"""The loss of a training step by the form of its target, and its class weights, counted on the training fold."""
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
+from archimed.batch import of_pixels, target_loss
+from archimed.data.arrays import Arrays
+from archimed.training.mask_loss import mask_loss
 from archimed.training.recipe import Recipe
 
 
+def training_loss(
+    logits: Float[Tensor, "batch output *space"],
+    target: Num[Tensor, "batch *rest"],
+    weights: Float[Tensor, " output"] | None = None,
+) -> Float[Tensor, ""]:
+    """What training lowers: `mask_loss` where the target tells of pixels, else `target_loss`."""
+    return (mask_loss if of_pixels(target) else target_loss)(logits, target, weights)
+
+
 def class_weights(
-    target: Num[Tensor, "case *rest"], num_outputs: int, recipe: Recipe
+    target: Num[Tensor, "case *rest"] | Arrays, num_outputs: int, recipe: Recipe
 ) -> Float[Tensor, " output"] | None:
-    """Weights for `target_loss`, as the recipe asks; None if all weigh the same.
+    """Weights for `training_loss`, as the recipe asks; None if all weigh the same.
 
     Args:
-        target: of the training fold: class indices (of images or pixels), or labels 0, 1 and NaN where unknown.
+        target: of the training fold: class indices (of images or pixels), labels 0, 1 and NaN where unknown, or masks.
         num_outputs: classes or labels of the task.
         recipe: `class_weights` and `positive_weight_limit` are read.
     """
     if recipe.class_weights == "none":
         return None
-    if target.is_floating_point():
+    if not isinstance(target, Arrays) and target.is_floating_point():
         return positive_weights(target, recipe.positive_weight_limit)
     return inverse_frequency(target, num_outputs)
 
 
-def inverse_frequency(target: Num[Tensor, "case *rest"], num_outputs: int) -> Float[Tensor, " output"]:
+def inverse_frequency(target: Num[Tensor, "case *rest"] | Arrays, num_outputs: int) -> Float[Tensor, " output"]:
     """N / (K * n_c) for class c with n_c of N targets, K classes being present; 1 for an absent class."""
-    counts = torch.bincount(target.flatten(), minlength=num_outputs).double()
+    parts = target if isinstance(target, Arrays) else [target]
+    counts = torch.stack([_counts(part, num_outputs) for part in parts]).sum(0).double()
     present = counts > 0
     weights = counts.sum() / (present.sum() * counts.clamp(min=1))
     return torch.where(present, weights, 1.0).float()
+
+
+def _counts(target: Num[Tensor, "*shape"], num_outputs: int) -> Int[Tensor, " output"]:
+    return torch.bincount(target.flatten(), minlength=num_outputs)
 
 
 def positive_weights(target: Float[Tensor, "case label"], limit: float) -> Float[Tensor, " label"]:

@@ -16,7 +16,7 @@ from archimed.batch import Batch
 from archimed.errors import SettingsError
 from archimed.training.machine import Machine, MemoryFormat, Precision
 from archimed.training.recipe import Recipe
-from archimed.training.steps import adam, training_step
+from archimed.training.steps import make_optimizer, training_step
 
 Arm = tuple[Precision, MemoryFormat]
 ARMS: tuple[Arm, ...] = (("float32", "contiguous"), ("float32", "channels_last"), ("bfloat16", "channels_last"))
@@ -145,7 +145,7 @@ class _Runner:
     def __init__(self, network: nn.Module, machine: Machine) -> None:
         self._machine = machine
         self._network = machine.place_network(copy.deepcopy(network).train())
-        self._optimizer = adam(self._network, Recipe())
+        self._optimizer = make_optimizer(self._network, Recipe())
         self.finite = True
 
     def step(self, batch: Batch) -> float:

@@ -13,7 +13,7 @@ from archimed.training.machine import Machine
 
 VALUES_AT_ONCE = 2**22  # of images in one forward pass
 
-Normalise = Callable[[Tensor], Tensor]  # raw images as stored -> float32, each image by itself
+Normalise = Callable[[Tensor], Tensor]  # raw images as stored -> float32, each pixel by itself
 
 
 def predict(

@@ -4,8 +4,10 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+
+from archimed.task import TaskKind
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,15 +24,30 @@ class Recipe:
         ge=1,
         description="images per step; a last batch of one joins the batch before it (MedMNIST protocol)",
     )
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's first step size, per step (MedMNIST protocol)")
+    optimizer: Literal["adam", "sgd"] = Field(
+        default="adam", description="what changes the weights: adam (MedMNIST protocol) or sgd (MixSearch, retraining)"
+    )
+    learning_rate: float = Field(
+        default=1e-3, gt=0, description="first step size of the optimizer, per step (MedMNIST protocol)"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd; adam has its own (MixSearch, retraining)")
+    schedule: Literal["steps", "cosine"] = Field(
+        default="steps",
+        description="how the learning rate falls from epoch to epoch: steps, at the milestones (MedMNIST protocol), or "
+        "cosine, along half a wave (MixSearch, retraining)",
+    )
     milestones: tuple[float, ...] = Field(
-        default=(0.5, 0.75), description="where the learning rate drops, as fractions of the epochs (MedMNIST protocol)"
+        default=(0.5, 0.75),
+        description="where the learning rate drops in steps, as fractions of the epochs (MedMNIST protocol)",
     )
     learning_rate_factor: float = Field(
         default=0.1, gt=0, description="what the learning rate is multiplied by at a milestone (MedMNIST protocol)"
     )
+    least_learning_rate: float = Field(
+        default=0.0, ge=0, description="what the cosine falls towards, at most the learning rate (MixSearch: zero)"
+    )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="Adam's L2 penalty on all weights (MedMNIST protocol: none)"
+        default=0.0, ge=0, description="the optimizer's L2 penalty on all weights (MedMNIST protocol: none)"
     )
     members: int = Field(
         default=1,
@@ -40,9 +57,9 @@ class Recipe:
         "answer together by the mean of their probabilities (MedMNIST protocol: one)",
     )
     checkpoint_metric: str = Field(
-        default="auc",
+        default="auto",
         description="validation metric whose best epoch gives the final weights; ties go to the lower validation "
-        "loss, then to the earlier epoch (MedMNIST protocol: best validation AUC)",
+        "loss, then to the earlier epoch; auto is auc (MedMNIST protocol), of masks dice (ours)",
     )
     early_stop_patience: int | None = Field(
         default=20,
@@ -53,8 +70,9 @@ class Recipe:
     )
     class_weights: Literal["none", "balanced"] = Field(
         default="none",
-        description="balanced: classes weigh by their inverse frequency in the training fold, positive labels of a "
-        "multi-label task by negatives/positives (X-ray study, loss weights)",
+        description="balanced: classes weigh by their inverse frequency in the training fold (of masks that of their "
+        "pixels, in the cross-entropy), positive labels of a multi-label task by negatives/positives (X-ray study, "
+        "loss weights)",
     )
     positive_weight_limit: float = Field(
         default=20.0,
@@ -98,6 +116,20 @@ class Recipe:
     image_size: int | None = Field(
         default=None, ge=1, description="pixels per axis of the images trained on; null takes those of the data"
     )
+    patch_size: int | tuple[int, ...] | None = Field(
+        default=None,
+        description="pixels per axis of the parts of images with masks that are trained on, and of the windows that "
+        "predict larger images, one number or one per axis; smaller images are mirrored at their borders. null takes "
+        "whole images where they have one size of at most 2^18 pixels (2^21 in 3D), else their median size to the "
+        "nearest 16 pixels within that (ours, after nnU-Net)",
+    )
+    foreground_share: float = Field(
+        default=1 / 3,
+        ge=0,
+        le=1,
+        description="chance that a patch is centred on a pixel of a foreground class of its image, each class alike "
+        "(nnU-Net: a third)",
+    )
     initial_weights: Path | None = Field(
         default=None, description="a .safetensors file of the same architecture to start from; null starts afresh"
     )
@@ -109,11 +141,40 @@ class Recipe:
             raise ValueError(f"milestones are rising fractions between 0 and 1; got {milestones}")
         return milestones
 
+    @field_validator("patch_size")
+    @classmethod
+    def _hold_pixels(cls, size: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+        sides = (size,) if isinstance(size, int) else size
+        if sides is not None and not (sides and min(sides) >= 1):
+            raise ValueError(f"a patch has at least one pixel along each axis; got {size}")
+        return size
+
+    @model_validator(mode="after")
+    def _fall(self) -> "Recipe":
+        if self.schedule == "cosine" and self.least_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"least_learning_rate is at most the learning rate of {self.learning_rate:g}; got "
+                f"{self.least_learning_rate:g}"
+            )
+        return self
+
+
+def checkpoint_metric(recipe: Recipe, task_kind: TaskKind) -> str:
+    """The name of the validation metric that chooses the epoch."""
+    if recipe.checkpoint_metric != "auto":
+        return recipe.checkpoint_metric
+    return "dice" if task_kind == "segmentation" else "auc"
+
 
 def learning_rate_at(recipe: Recipe, epoch: int) -> float:
     """The learning rate during an epoch, counted from 1.
 
-    A milestone at fraction f of E epochs takes effect after ceil(f * E) epochs.
+    In steps, a milestone at fraction f of E epochs takes effect after ceil(f * E) epochs. The cosine begins at the
+    learning rate and would reach the least one after the last epoch (Loshchilov & Hutter, 2017, "SGDR", Eq. 5, without
+    restarts).
     """
+    if recipe.schedule == "cosine":
+        share = (1 + math.cos(math.pi * (epoch - 1) / recipe.epochs)) / 2
+        return recipe.least_learning_rate + (recipe.learning_rate - recipe.least_learning_rate) * share
     drops = sum(epoch - 1 >= math.ceil(fraction * recipe.epochs - 1e-9) for fraction in recipe.milestones)
     return recipe.learning_rate * recipe.learning_rate_factor**drops

@@ -9,14 +9,15 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from archimed.batch import target_loss
 from archimed.data.arrays import Arrays
 from archimed.errors import SettingsError
+from archimed.training.losses import training_loss
 from archimed.training.machine import Machine
+from archimed.training.patches import PatchSampler
 from archimed.training.prediction import Normalise
 from archimed.training.recipe import Recipe
 
-Change = Callable[[Tensor, int], Tensor]
+Feed = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # cases, number of the step -> images and targets on the device
 NORMALISED_BYTES_LIMIT = 2**30  # above, images are kept as stored and normalised batch by batch
 PART = 256  # images normalised at a time
 
@@ -33,10 +34,13 @@ class Examples(Protocol):
         """As in `archimed.batch.Batch`."""
 
 
-def adam(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer; one fused kernel updates all weights, if there are any."""
     group = {"params": [*network.parameters()]}
-    return torch.optim.Adam([group], lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD([group], lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
+    return torch.optim.Adam([group], lr=rate, weight_decay=decay, fused=True)
 
 
 def training_step(
@@ -55,7 +59,7 @@ def training_step(
     with machine.autocast():
         outputs = network(images)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    loss = torch.stack([target_loss(logits.float(), target, weights) for logits in outputs]).mean()
+    loss = torch.stack([training_loss(logits.float(), target, weights) for logits in outputs]).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -66,24 +70,18 @@ def training_pass(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
-    images: "NormalisedImages",
+    feed: Feed,
     order: Tensor,
     batch_size: int,
     weights: Tensor | None,
     machine: Machine,
-    change: Change | None = None,
 ) -> float:
-    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on.
-
-    `change` gets the images of each step, and its number from 0, and gives those that are trained on.
-    """
+    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on."""
     network.train()
     total = torch.zeros((), dtype=torch.float64, device=machine.device)  # read once: reading waits for a GPU
     for step, cases in enumerate(batches(order, batch_size)):
-        batch, target = images.batch(cases)
-        if change is not None:
-            batch = change(batch, step)
-        loss = training_step(network, optimizer, images=batch, target=target, weights=weights, machine=machine)
+        images, target = feed(cases, step)
+        loss = training_step(network, optimizer, images=images, target=target, weights=weights, machine=machine)
         total += loss * len(cases)
     return float(total) / len(order)
 
@@ -111,27 +109,66 @@ def refuse_batches_of_one(network: nn.Module, batch_size: int, setting: str) -> 
 
 
 class NormalisedImages:
-    """Examples normalised once if that fits into memory, else batch by batch, which gives the same numbers."""
+    """Examples normalised once if that fits into memory, else batch by batch, which gives the same numbers.
 
-    def __init__(self, examples: Examples, normalise: Normalise, machine: Machine) -> None:
+    Attributes:
+        images: normalised on the device, or as stored.
+        normalise: what is still to be done to `images`.
+        target: as in the examples.
+        masks: as in the examples; where there are any, they are the target of a batch.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        normalise: Normalise,
+        machine: Machine,
+        patch_size: tuple[int, ...] | None = None,
+        foreground_share: float = 0.0,
+    ) -> None:
+        """Examples to take batches of; those with masks by patches of this size, where it is not their own.
+
+        Args:
+            examples: images and targets.
+            normalise: raw images -> float32, each pixel by itself.
+            machine: where batches are needed.
+            patch_size: pixels per axis; None takes whole images.
+            foreground_share: as `archimed.training.recipe.Recipe.foreground_share`.
+        """
         self.target = examples.target
-        limit = min(NORMALISED_BYTES_LIMIT, psutil.virtual_memory().available // 4)
+        self.masks = masks_of(examples)
+        self._machine = machine
+        self._device_target = examples.target.to(machine.device)
         arrays = Arrays.of(examples.images)
-        fits = arrays.shape is not None and 4 * sum(map(prod, arrays.shapes)) <= limit
+        self._patches = None
+        if self.masks is not None and patch_size not in (None, (arrays.shape or ())[1:]):
+            self._patches = PatchSampler(arrays, self.masks, patch_size, foreground_share)
+        limit = min(NORMALISED_BYTES_LIMIT, psutil.virtual_memory().available // 4)
+        whole = self._patches is None and arrays.shape is not None
+        fits = whole and 4 * sum(map(prod, arrays.shapes)) <= limit
         self.images: Tensor | Arrays = _all_normalised(arrays, normalise, machine) if fits else arrays
         self.normalise: Normalise = _unchanged if fits else normalise
-        self._device_target = examples.target.to(machine.device)
-        self._machine = machine
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def batch(self, cases: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and targets of some cases, on the device."""
-        held = self.images
+    def batch(self, cases: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Normalised images and targets of some cases, on the device; the generator draws patches, if there are any."""
+        held, machine = self.images, self._machine
+        if self._patches is not None:
+            raw, masks = self._patches.take(cases, generator or torch.Generator())
+            return machine.place_images(self.normalise(raw)), masks.to(machine.device).long()
         raw = held.take(cases) if isinstance(held, Arrays) else _gathered(held, cases.to(held.device))
-        images = self._machine.place_images(self.normalise(raw))
+        images = machine.place_images(self.normalise(raw))
+        if self.masks is not None:
+            return images, self.masks.take(cases).to(machine.device).long()
         return images, self._device_target[cases.to(images.device)]
+
+
+def masks_of(examples: Examples) -> Arrays | None:
+    """The masks of examples that have some."""
+    masks: Tensor | Arrays | None = getattr(examples, "masks", None)
+    return None if masks is None else Arrays.of(masks)
 
 
 def _all_normalised(arrays: Arrays, normalise: Normalise, machine: Machine) -> Tensor:

@@ -31,7 +31,14 @@ def images(shape: tuple[int, ...]) -> Tensor:
 
 
 def changed(recipe: Recipe, shape: tuple[int, ...]) -> Tensor:
-    return augment(images(shape), recipe, 0, 1, 0)
+    return images_of_a_step(images(shape), recipe, 0, 1, 0)
+
+
+def images_of_a_step(batch: Tensor, recipe: Recipe, seed: int, epoch: int, step: int) -> Tensor:
+    target = torch.arange(len(batch)) % 2
+    changed, same = augment(batch, target, recipe, seed, epoch, step)
+    assert same is target
+    return changed
 
 
 def seen(found: Tensor, possible: list[Tensor]) -> set[int]:
@@ -110,21 +117,21 @@ def test_noise_is_normal_and_of_the_size_asked_for() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_seed_epoch_and_step_decide(shape: tuple[int, ...]) -> None:
     batch = images(shape)
-    first = augment(batch, ALL, 3, 2, 1)
+    first = images_of_a_step(batch, ALL, 3, 2, 1)
     torch.manual_seed(9)
-    assert torch.equal(augment(batch, ALL, 3, 2, 1), first)
+    assert torch.equal(images_of_a_step(batch, ALL, 3, 2, 1), first)
     assert torch.equal(batch, images(shape))
     for other in ((4, 2, 1), (3, 3, 1), (3, 2, 2)):
-        assert not torch.equal(augment(batch, ALL, *other), first)
+        assert not torch.equal(images_of_a_step(batch, ALL, *other), first)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_memory_layout_changes_nothing(shape: tuple[int, ...]) -> None:
     batch = images(shape)
     innermost = Machine(1, memory_format="channels_last").place_images(batch)
-    found = augment(innermost, ALL, 0, 1, 0)
+    found = images_of_a_step(innermost, ALL, 0, 1, 0)
     assert found.stride() == innermost.stride()
-    assert torch.allclose(found, augment(batch, ALL, 0, 1, 0), atol=1e-6)
+    assert torch.allclose(found, images_of_a_step(batch, ALL, 0, 1, 0), atol=1e-6)
 
 
 def test_nothing_is_changed_unless_asked() -> None:
@@ -135,7 +142,7 @@ def test_nothing_is_changed_unless_asked() -> None:
 
 def test_a_constant_channel_stays_finite() -> None:
     assert torch.equal(
-        augment(torch.ones(3, 1, 4, 4), replace(ALL, augment_scale=0.0), 0, 1, 0), torch.ones(3, 1, 4, 4)
+        images_of_a_step(torch.ones(3, 1, 4, 4), replace(ALL, augment_scale=0.0), 0, 1, 0), torch.ones(3, 1, 4, 4)
     )
 
 
@@ -150,9 +157,9 @@ def test_an_interrupted_training_sees_the_images_of_an_unbroken_one(
     whole = problem.network()
     steps: list[tuple[int, int]] = []
 
-    def told(batch: Tensor, recipe: Recipe, seed: int, epoch: int, step: int) -> Tensor:
+    def told(batch: Tensor, target: Tensor, recipe: Recipe, seed: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         steps.append((epoch, step))
-        return augment(batch, recipe, seed, epoch, step)
+        return augment(batch, target, recipe, seed, epoch, step)
 
     monkeypatch.setattr(loop, "augment", told)
     expected = problem.train(whole, recipe)
@@ -178,9 +185,9 @@ def test_an_interrupted_training_sees_the_images_of_an_unbroken_one(
 def test_batches_of_one_are_of_two_for_batch_normalisation(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: set[int] = set()
 
-    def told(batch: Tensor, *_: object) -> Tensor:
+    def told(batch: Tensor, target: Tensor, *_: object) -> tuple[Tensor, Tensor]:
         sizes.add(len(batch))
-        return batch
+        return batch, target
 
     monkeypatch.setattr(loop, "augment", told)
     said: list[str] = []

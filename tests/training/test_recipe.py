@@ -30,7 +30,7 @@ def test_every_setting_is_described_and_survives_json() -> None:
     assert adapter.validate_python(adapter.dump_python(recipe, mode="json")) == recipe
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0}, {"momentum": 0.9}, {"class_weights": "some"}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0}, {"momentum": 1.0}, {"class_weights": "some"}])
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Recipe).validate_python(wrong)

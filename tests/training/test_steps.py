@@ -14,7 +14,7 @@ from archimed.data.preparation.flat_file import FlatFile
 from archimed.training.machine import Machine, MemoryFormat
 from archimed.training.prediction import VALUES_AT_ONCE, predict, predict_logits
 from archimed.training.recipe import Recipe
-from archimed.training.steps import NormalisedImages, adam, training_pass
+from archimed.training.steps import NormalisedImages, make_optimizer, training_pass
 from tests.training.conftest import SmallProblem
 
 SHAPES = [(1, 8, 8), (3, 9, 7), (2, 5, 6, 7)]
@@ -66,10 +66,14 @@ def test_training_and_prediction_from_a_file_are_those_from_a_tensor(
     def trained(images: Arrays) -> tuple[dict[str, Tensor], Tensor]:
         network = machine.place_network(problem.network())
         held = NormalisedImages(Examples(images, made.target), normalise, machine)
-        optimizer = adam(network, Recipe())
+        optimizer = make_optimizer(network, Recipe())
+
+        def feed(cases: Tensor, _: int) -> tuple[Tensor, Tensor]:
+            return held.batch(cases)
+
         torch.manual_seed(0)
         for order in (torch.arange(33), torch.arange(32, -1, -1)):
-            training_pass(network, optimizer, images=held, order=order, batch_size=8, weights=None, machine=machine)
+            training_pass(network, optimizer, feed=feed, order=order, batch_size=8, weights=None, machine=machine)
         return network.state_dict(), predict(network, images, normalise, "binary", machine, batch_size=16)
 
     expected, probabilities = trained(Arrays.of(made.images))
@@ -114,8 +118,9 @@ machine = Machine(1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 parts = [Examples(volumes.select(rows), torch.arange(len(rows)) % 2) for rows in (range(280), range(280, 320))]
 held = [steps.NormalisedImages(part, normalise, machine) for part in parts]
-optimizer, order = steps.adam(network, Recipe()), torch.randperm(280)
-steps.training_pass(network, optimizer, images=held[0], order=order, batch_size=8, weights=None, machine=machine)
+optimizer, order = steps.make_optimizer(network, Recipe()), torch.randperm(280)
+feed = lambda cases, _: held[0].batch(cases)
+steps.training_pass(network, optimizer, feed=feed, order=order, batch_size=8, weights=None, machine=machine)
 predict(network, held[1].images, held[1].normalise, "binary", machine)
 predict(network, volumes, normalise, "binary", machine)
 print(type(held[1].images).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
