@@ -34,11 +34,11 @@ class ContractError(AssertionError):
 
 
 def check_search_space(space: SearchSpace, task: ImagingTask) -> None:
-    """Check that methods can search a space for networks that classify.
+    """Check that methods can search a space for networks that classify, or give masks, as the task says.
 
     Random genotypes must survive being written and read, have one canonical form, and build networks that give
-    logits, train (or are fitted, see `archimed.networks.fitted`), take single images, and repeat given the same seed
-    and genotype.
+    logits (of masks in training a tuple of several outputs, if they like), train (or are fitted, see
+    `archimed.networks.fitted`), take single images, and repeat given the same seed and genotype.
 
     Raises:
         ContractError: the first law that does not hold.
@@ -82,6 +82,11 @@ def check_relaxable_space(space: RelaxableSpace, task: ImagingTask) -> None:
     _check_mixture_gradient(space, task, images, uniform)
 
 
+def _outputs(logits: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """All outputs in one."""
+    return torch.stack(logits) if isinstance(logits, tuple) else logits
+
+
 def _supernet(space: RelaxableSpace, task: ImagingTask, *, recompute: bool = False) -> nn.Module:
     with torch_seed(0, "check_relaxable_space"):
         return space.supernet(task, recompute=recompute).double()
@@ -96,10 +101,10 @@ def _check_path(space: RelaxableSpace, genotype: Genotype, task: ImagingTask, im
             f"`derive(one_hot(genotype))` is the genotype again; {spelt} became {describe(found, space.choices)}."
         )
     supernet, network = _supernet(space, task), _built(space, genotype, task).double()
-    supernet(images, path).sum().backward()
+    _outputs(supernet(images, path)).sum().backward()
     space.inherit(supernet, genotype, network)
     for mode in (True, False):
-        ours, theirs = supernet.train(mode)(images, path), network.train(mode)(images)
+        ours, theirs = _outputs(supernet.train(mode)(images, path)), _outputs(network.train(mode)(images))
         if not torch.allclose(ours, theirs, rtol=0, atol=TOLERANCE):
             raise ContractError(
                 f"One path through the supernet gives the logits of the network built from it; for {spelt} in "
@@ -110,7 +115,7 @@ def _check_path(space: RelaxableSpace, genotype: Genotype, task: ImagingTask, im
     with torch.no_grad():
         for weight in untouched:
             weight.fill_(torch.nan)
-    if not untouched or not bool(torch.isfinite(supernet(images, path)).all()):
+    if not untouched or not bool(torch.isfinite(_outputs(supernet(images, path))).all()):
         raise ContractError(
             f"Options of weight zero are not computed; along the path of {spelt} they were. "
             "Skip them, rather than multiply them by zero."
@@ -120,7 +125,7 @@ def _check_path(space: RelaxableSpace, genotype: Genotype, task: ImagingTask, im
 def _gradients(supernet: nn.Module, images: Tensor, mixture: Mixture) -> tuple[Tensor, ...]:
     """Gradients of a loss, by the mixture first, then by the weights; at the end the running statistics after it."""
     leaves = {name: weights.clone().requires_grad_() for name, weights in mixture.items()}
-    loss = supernet(images, leaves).square().sum()
+    loss = _outputs(supernet(images, leaves)).square().sum()
     weights = list(supernet.parameters())
     found = torch.autograd.grad(loss, [*leaves.values(), *weights], allow_unused=True)
     return (*(torch.zeros(()) if g is None else g for g in found), *(buffer.double() for buffer in supernet.buffers()))
@@ -151,7 +156,7 @@ def _check_mixture_gradient(space: RelaxableSpace, task: ImagingTask, images: Te
                 choice.name: mixture[choice.name] + sign * step * torch.eye(len(choice.options))[option],
             }
             with torch.no_grad():
-                losses.append(float(supernet(images, moved).square().sum()))
+                losses.append(float(_outputs(supernet(images, moved)).square().sum()))
         slope = (losses[0] - losses[1]) / (2 * step)
         if abs(slope - float(gradient[option])) > 1e-4 * max(1.0, abs(slope)):
             raise ContractError(
@@ -233,23 +238,30 @@ def _same_weights(network: nn.Module, twin: nn.Module) -> bool:
 
 
 def _check_logits(logits: object, task: ImagingTask, spelt: dict[str, str]) -> None:
-    expected = (BATCH_SIZE, task.num_outputs)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ContractError(
-            f"A network maps images [batch, channel, *space] to logits [batch, output], here {expected}; "
-            f"{spelt} gave {found}. Give its last layer task.num_outputs outputs."
-        )
+    masks = task.kind == "segmentation"
+    expected = (BATCH_SIZE, task.num_outputs, *(task.image_size if masks else ()))
+    several = masks and isinstance(logits, tuple) and len(logits) > 0
+    for each in logits if several else (logits,):  # type: ignore[attr-defined]
+        if not isinstance(each, Tensor) or tuple(each.shape) != expected:
+            found = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+            raise ContractError(
+                f"A network maps images [batch, channel, *space] to logits [batch, output{', *space' * masks}], here "
+                f"{expected}; {spelt} gave {found}. Give its last layer task.num_outputs outputs."
+            )
 
 
 def _target(task: ImagingTask) -> Tensor:
     if task.kind == "multi-label":
         return torch.zeros(BATCH_SIZE, task.num_outputs)
+    if task.kind == "segmentation":
+        return torch.zeros((BATCH_SIZE, *task.image_size), dtype=torch.int64)
     return torch.zeros(BATCH_SIZE, dtype=torch.int64)
 
 
 def _check_training(network: nn.Module, images: Tensor, task: ImagingTask, spelt: dict[str, str]) -> None:
-    target_loss(network(images), _target(task)).backward()
+    logits = network(images)
+    outputs = logits if isinstance(logits, tuple) else (logits,)
+    torch.stack([target_loss(each, _target(task)) for each in outputs]).mean().backward()
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     if not any(bool(gradient.any()) for gradient in gradients):
         raise ContractError(

@@ -56,10 +56,12 @@ class WeavedUnetSpace:
     times its strongest and takes the mean of their cells; cells that then reach no output are not built.
     """
 
-    depth: int = Field(default=5, ge=3, description="rows with the image's own (MixSearch: 5, then 6)")
-    layers: int = Field(default=8, description="columns, two for the stem (MixSearch: 8, then 10)")
     layout: Literal["weaved", "plain"] = Field(
         default="weaved", description="weaved, or the plain U of NAS-Unet, of `depth` alone (MixSearch, Fig. 4)"
+    )
+    depth: int = Field(default=5, ge=3, description="rows with the image's own (MixSearch: 5, then 6)")
+    layers: int = Field(
+        default=8, validate_default=True, description="columns, two for the stem (MixSearch: 8, then 10)"
     )
     num_nodes: int = Field(default=4, ge=1, le=6, description="nodes of a cell (MixSearch)")
     width: int = Field(
@@ -84,8 +86,8 @@ class WeavedUnetSpace:
     @field_validator("layers")
     @classmethod
     def _enough_layers(cls, layers: int, info: ValidationInfo) -> int:
-        needed = max(4, 2 * info.data.get("depth", 3) - 2)
-        if layers < needed:
+        needed = 2 * info.data.get("depth", 3) - 2
+        if layers < needed and info.data.get("layout") == "weaved":
             raise ValueError(f"a weave {info.data['depth']} deep needs {needed} layers to come up again")
         return layers
 

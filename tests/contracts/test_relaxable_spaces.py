@@ -11,12 +11,21 @@ from archimed.spaces import SPACES
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.protocol import Mixture, RelaxableSpace
+from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
 from archimed.testing import ContractError, check_relaxable_space
 
 PLANES = ImagingTask("binary", ("healthy", "ill"), channels=2, image_size=(9, 14))
 VOLUMES = ImagingTask("multi-class", ("a", "b", "c"), channels=2, image_size=(5, 8, 7))
 TINY = ImagingTask("multi-label", ("a", "b"), channels=2, image_size=(3, 3, 3))
+MASKS = ImagingTask("segmentation", ("background", "organ", "lesion"), channels=2, image_size=(9, 14))
+VOLUME_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=2, image_size=(5, 8, 7))
+TINY_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=1, image_size=(3, 3, 3))
+WOVEN = (
+    WeavedUnetSpace(depth=3, layers=6, width=4, num_nodes=2),
+    WeavedUnetSpace(depth=3, layers=8, width=2, num_nodes=1),
+    WeavedUnetSpace(depth=3, layers=4, layout="plain", width=2, normal_options=("conv", "shuffle_conv")),
+)
 SMALL = (
     DartsCellSpace(num_cells=3, num_nodes=2, width=4, stem_stride=1),
     DartsCellSpace(num_cells=3, num_nodes=3, width=2, stem_stride=2, with_zero=True, normalisation="instance"),
@@ -38,13 +47,19 @@ def test_space_keeps_the_contract(space: RelaxableSpace, task: ImagingTask) -> N
     check_relaxable_space(space, task)
 
 
+@pytest.mark.parametrize("task", [MASKS, VOLUME_MASKS, TINY_MASKS], ids=["2D", "3D", "tiny"])
+@pytest.mark.parametrize("space", WOVEN, ids=repr)
+def test_space_for_masks_keeps_the_contract(space: RelaxableSpace, task: ImagingTask) -> None:
+    check_relaxable_space(space, task)
+
+
 def test_three_modalities_keep_the_contract() -> None:
     space = FusionCellSpace(modalities=(1, 2, 1), num_nodes=2, num_reduction=1, width=2, head=3, stem_stride=1)
     check_relaxable_space(space, ImagingTask("binary", ("a", "b"), channels=4, image_size=(6, 7)))
 
 
 def test_every_named_relaxable_space_is_under_this_contract() -> None:
-    assert {c for c in SPACES.values() if hasattr(c, "supernet")} == {type(space) for space in SMALL}
+    assert {c for c in SPACES.values() if hasattr(c, "supernet")} == {type(space) for space in (*SMALL, *WOVEN)}
 
 
 # The contract itself: each broken space must be told apart.

@@ -16,6 +16,8 @@ from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
+from archimed.spaces.segmenters import AttentionUnet, DynUnet, Unet, UnetPlusPlus
+from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
 from archimed.testing import ContractError, check_search_space
 
@@ -24,6 +26,9 @@ COLOUR = ImagingTask("multi-class", ("a", "b", "c"), channels=3, image_size=(28,
 LABELS = ImagingTask("multi-label", ("mass", "fluid", "fracture"), channels=1, image_size=(33, 27))
 VOLUMES = ImagingTask("binary", ("healthy", "ill"), channels=2, image_size=(9, 12, 17))
 TINY = ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=(5, 5))  # final maps of one pixel
+MASKS = ImagingTask("segmentation", ("background", "organ", "lesion"), channels=2, image_size=(19, 26))
+VOLUME_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=1, image_size=(9, 12, 7))
+TINY_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=1, image_size=(3, 5))
 
 SMALL = (
     MultiscaleCellSpace(width=8),
@@ -42,6 +47,13 @@ HAND_MADE = (
     ReferenceCnn(encoders=((0,), (0,)), widths=(4, 6), stem_stride=1, normalisation="batch"),
 )
 EVERY = (*SMALL, *FUSING, *HAND_MADE, ResNet(), Radiomics(trees=5))
+WOVEN = (
+    WeavedUnetSpace(depth=3, layers=7, width=4),
+    WeavedUnetSpace(width=2, num_nodes=2, exit=5),
+    WeavedUnetSpace(depth=4, layout="plain", width=6, num_nodes=1, up_options=("transposed_conv",)),
+)
+FIXED_FOR_MASKS = (Unet(width=2), UnetPlusPlus(width=2), AttentionUnet(width=4), DynUnet(width=4))
+FOR_MASKS = (*WOVEN, *FIXED_FOR_MASKS)
 TASKS = (GREY, COLOUR, LABELS, VOLUMES, TINY)
 
 
@@ -62,12 +74,23 @@ def test_spaces_for_modalities_keep_the_contract(space: SearchSpace, task: Imagi
     check_search_space(space, task)
 
 
+@pytest.mark.parametrize("task", [MASKS, VOLUME_MASKS, TINY_MASKS], ids=["2D", "3D", "tiny"])
+@pytest.mark.parametrize("space", WOVEN, ids=repr)
+def test_spaces_for_masks_keep_the_contract(space: SearchSpace, task: ImagingTask) -> None:
+    check_search_space(space, task)
+
+
+@pytest.mark.parametrize("space", FIXED_FOR_MASKS, ids=repr)
+def test_fixed_networks_for_masks_keep_the_contract(space: SearchSpace) -> None:
+    check_search_space(space, MASKS)
+
+
 @pytest.mark.parametrize("task", [GREY, VOLUMES], ids=["2D", "3D"])
 def test_resnet_keeps_the_contract(task: ImagingTask) -> None:
     check_search_space(ResNet(depth=18), task)
 
 
-@pytest.mark.parametrize("space", [*SMALL, *FUSING, *HAND_MADE], ids=repr)
+@pytest.mark.parametrize("space", [*SMALL, *FUSING, *HAND_MADE, *WOVEN], ids=repr)
 @pytest.mark.parametrize(
     ("task", "layout"), [(GREY, torch.channels_last), (VOLUMES, torch.channels_last_3d)], ids=["2D", "3D"]
 )
@@ -75,6 +98,7 @@ def test_memory_layout_does_not_change_logits(
     space: SearchSpace, task: ImagingTask, layout: torch.memory_format
 ) -> None:
     genotype = random_genotype(space.choices, numpy_generator(1))
+    task = replace(task, kind="segmentation") if space in WOVEN else task
     with torch_seed(0):
         network = space.build(genotype, task).eval()
         images = torch.randn(2, task.channels, *task.image_size)
@@ -84,9 +108,10 @@ def test_memory_layout_does_not_change_logits(
     assert torch.allclose(plain, laid_out, atol=1e-5)
 
 
-@pytest.mark.parametrize("space", EVERY, ids=repr)
+@pytest.mark.parametrize("space", [*EVERY, *WOVEN], ids=repr)
 def test_relus_never_work_in_place(space: SearchSpace) -> None:
-    network = space.build(random_genotype(space.choices, numpy_generator(2)), GREY)
+    task = MASKS if space in WOVEN else GREY
+    network = space.build(random_genotype(space.choices, numpy_generator(2)), task)
     assert not any(module.inplace for module in network.modules() if isinstance(module, nn.ReLU))
 
 
@@ -96,20 +121,26 @@ def test_masks_are_refused_with_the_method_that_takes_them(space: SearchSpace) -
         space.build((0,) * len(space.choices), replace(GREY, kind="segmentation"))
 
 
-@pytest.mark.parametrize("space", EVERY, ids=repr)
+@pytest.mark.parametrize("space", FOR_MASKS, ids=repr)
+def test_labels_are_refused_by_networks_that_give_masks(space: SearchSpace) -> None:
+    with pytest.raises(SettingsError, match="Give masks"):
+        space.build((0,) * len(space.choices), GREY)
+
+
+@pytest.mark.parametrize("space", [*EVERY, *FOR_MASKS], ids=repr)
 def test_a_genotype_of_another_space_is_refused(space: SearchSpace) -> None:
     with pytest.raises(GenotypeError, match="different search space"):
         space.build((0,) * (len(space.choices) + 1), GREY)
 
 
-@pytest.mark.parametrize("space", [*EVERY, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
+@pytest.mark.parametrize("space", [*EVERY, *FOR_MASKS, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
 def test_settings_round_trip(space: SearchSpace) -> None:
     settings = space_settings(space)
     assert space_from_settings(str(settings.pop("name")), settings) == space
 
 
 def test_every_named_space_is_under_this_contract() -> None:
-    assert set(SPACES.values()) == {type(space) for space in EVERY}
+    assert set(SPACES.values()) == {type(space) for space in (*EVERY, *FOR_MASKS)}
 
 
 # The contract itself: each broken space must be told apart, or the checks above prove nothing.
