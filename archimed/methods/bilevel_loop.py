@@ -1,31 +1,27 @@
-"""The loop of a bilevel search: two halves of the training cases in step, a validation per epoch, exact resumption."""
+"""The loop of a bilevel search: steps on weights and alpha, a validation per epoch, exact resumption."""
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from archimed.batch import Batch, target_loss
-from archimed.data.halves import halves
-from archimed.errors import DataError, SearchError
-from archimed.evaluation.metrics import metrics
+from archimed.errors import SearchError
+from archimed.methods.bilevel_data import SearchData, Step
 from archimed.methods.bilevel_found import Found, fingerprint, found_again, picked
 from archimed.methods.bilevel_state import SearchEpoch, SearchFolder, SearchState
-from archimed.methods.protocol import Journal, SearchProblem
+from archimed.methods.protocol import Journal
 from archimed.methods.supernet_memory import build_supernet, settle_memory
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner, Memory, learning_rate_at
-from archimed.strategies.mixtures import SKIP, Mixture, count_skips, draw_alpha, entropy_of, mixture_of, share_of
-from archimed.training.prediction import predict_logits, probabilities
-from archimed.training.steps import NormalisedImages, batches, refuse_batches_of_one
-
-VALIDATION_BATCH = 64
+from archimed.strategies.mixtures import SKIP, count_skips, draw_alpha, entropies, mixture_of, share_of
+from archimed.training.losses import training_loss
+from archimed.training.steps import refuse_batches_of_one
 
 
 class NotFiniteError(Exception):
@@ -36,13 +32,7 @@ class OutOfMemoryError(Exception):
     """The GPU has no memory for a step."""
 
 
-def search_bilevel(
-    space: RelaxableSpace,
-    settings: BilevelSettings,
-    problem: SearchProblem,
-    journal: Journal,
-    class_weights: Tensor | None = None,
-) -> Found:
+def search_bilevel(space: RelaxableSpace, settings: BilevelSettings, data: SearchData, journal: Journal) -> Found:
     """Let the weights of the space's supernet and alpha learn in turn, and pick an epoch on the validation part.
 
     A search that was cut off at any moment is simply begun again with the same journal; it gives the alpha of an
@@ -51,9 +41,8 @@ def search_bilevel(
     Args:
         space: gives the supernet.
         settings: `search.*`.
-        problem: what may be seen of the data.
+        data: what weights and alpha learn from, and what judges them.
         journal: where the state is kept, and who hears of epochs.
-        class_weights: of the loss; None if all weigh the same.
 
     Raises:
         SearchError: a loss was not a number, or the time was over, before one epoch in which alpha learns; or a GPU
@@ -64,34 +53,25 @@ def search_bilevel(
     """
     with ExitStack() as stack:
         folder = journal.folder or Path(stack.enter_context(TemporaryDirectory()))
-        kept = SearchFolder(folder, fingerprint(space, settings, problem))
+        kept = SearchFolder(folder, fingerprint(space, settings, data))
         if finished := kept.finished():
             return found_again(finished)
-        stack.enter_context(problem.machine.session())
-        return _Search(space, settings, problem, journal, kept, class_weights).run()
+        stack.enter_context(data.problem.machine.session())
+        return _Search(space, settings, data, journal, kept).run()
 
 
 class _Search:
     """One search under way."""
 
     def __init__(
-        self,
-        space: RelaxableSpace,
-        settings: BilevelSettings,
-        problem: SearchProblem,
-        journal: Journal,
-        folder: SearchFolder,
-        class_weights: Tensor | None,
+        self, space: RelaxableSpace, settings: BilevelSettings, data: SearchData, journal: Journal, folder: SearchFolder
     ) -> None:
-        if not len(problem.validation):
-            raise DataError("A search needs validation images to pick an epoch; there are none. Change the splits.")
-        self.space, self.settings, self.problem = space, settings, problem
+        self.space, self.settings, self.data = space, settings, data
+        self.problem = data.problem
         self.journal, self.folder = journal, folder
-        machine = problem.machine
-        self.class_weights = None if class_weights is None else class_weights.to(machine.device)
-        parts = halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
-        self.halves = tuple(NormalisedImages(part, problem.normalise, machine) for part in parts)
-        self.validation = NormalisedImages(problem.validation, problem.normalise, machine)
+        self.sizes = data.sizes
+        weights = data.class_weights
+        self.class_weights = None if weights is None else weights.to(self.problem.machine.device)
 
     def run(self) -> Found:
         state = self.folder.restore(self._make, self.journal.say)
@@ -127,10 +107,10 @@ class _Search:
         chosen = memory or settle_memory(self.space, settings, problem, caution)
         supernet = build_supernet(self.space, problem.task, settings, chosen, problem.seed)
         size = batch_size or settings.batch_size
-        refuse_batches_of_one(supernet, min(size, *map(len, self.halves)), "search.batch_size")
+        refuse_batches_of_one(supernet, min(size, *self.sizes), "search.batch_size")
         problem.machine.place_network(supernet)
         alpha = draw_alpha(self.space.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, self.class_weights, problem.machine.autocast)
+        learner = Learner.of(supernet, alpha, settings, self.class_weights, problem.machine.autocast, training_loss)
         return SearchState(learner, chosen, size, cautions=cautions)
 
     def _is_over(self, records: Sequence[SearchEpoch]) -> bool:
@@ -150,51 +130,31 @@ class _Search:
         learner.begin_epoch(epoch)
         learner.supernet.train()
         losses: list[tuple[int, float, float | None]] = []
-        pairs = self._pairs(state.batch_size, epoch)
+        steps = self.data.steps(epoch, state.batch_size)
         with torch_seed(problem.seed, "bilevel", epoch, "layers"):
-            for step, (weight_cases, architecture_cases) in enumerate(pairs):
+            for number, step in enumerate(steps, start=1):
                 if self.journal.stop():
                     break
-                losses.append((len(weight_cases), *self._step(learner, epoch, weight_cases, architecture_cases)))
-                done = round(epoch - 1 + (step + 1) / len(pairs), 3)
-                self.journal.progress(done, self.settings.epochs, _note(state.records))
+                losses.append(self._step(learner, epoch, step))
+                self.journal.progress(
+                    round(epoch - 1 + number / len(steps), 3), self.settings.epochs, _note(state.records)
+                )
         if not losses:
             return None
-        return self._record(state, epoch, losses, len(losses) == len(pairs), started)
+        return self._record(state, epoch, losses, len(losses) == len(steps), started)
 
-    def _pairs(self, batch_size: int, epoch: int) -> list[tuple[Tensor, Tensor]]:
-        """The cases of every step: the weight half once, in a random order, and the architecture half in step."""
-        orders = [
-            self._batches(half, batch_size, epoch, name)
-            for half, name in zip((0, 1), ("weights", "alpha"), strict=True)
-        ]
-        weights = list(next(orders[0]))
-        architecture = (cases for order in orders[1] for cases in order)
-        return [(cases, next(architecture)) for cases in weights]
-
-    def _batches(self, half: int, batch_size: int, epoch: int, name: str) -> Iterator[Iterator[Tensor]]:
-        """Batches of one random order of a half after the other."""
-        again = 0
-        while True:
-            generator = torch_generator(self.problem.seed, "bilevel", epoch, name, again)
-            yield batches(torch.randperm(len(self.halves[half]), generator=generator), batch_size)
-            again += 1
-
-    def _step(
-        self, learner: Learner, epoch: int, weight_cases: Tensor, architecture_cases: Tensor
-    ) -> tuple[float, float | None]:
-        """One step on alpha, unless warming up, then one on the weights; their losses."""
-        weight_batch = Batch(*self.halves[0].batch(weight_cases))
-        architecture_loss = None
+    def _step(self, learner: Learner, epoch: int, step: Step) -> tuple[int, float, float | None]:
+        """One step on the weights and, unless warming up, one on alpha; the images of the first, and both losses."""
         try:
-            if epoch > self.settings.warmup_epochs:
-                batch = Batch(*self.halves[1].batch(architecture_cases))
-                architecture_loss = _finite(learner.learn_architecture(batch, weight_batch), epoch)
-                if not all(bool(numbers.isfinite().all()) for numbers in learner.alpha.values()):
-                    raise NotFiniteError(f"Alpha was not a number in epoch {epoch}")
-            return _finite(learner.learn_weights(weight_batch), epoch), architecture_loss
+            weight_batch = step[0]()
+            architecture_batch = step[1]() if epoch > self.settings.warmup_epochs else None
+            on_weights, on_alpha = learner.learn(weight_batch, architecture_batch)
+            losses = _finite(on_weights, epoch), None if on_alpha is None else _finite(on_alpha, epoch)
         except torch.cuda.OutOfMemoryError:
             raise OutOfMemoryError from None
+        if not all(bool(numbers.isfinite().all()) for numbers in learner.alpha.values()):
+            raise NotFiniteError(f"Alpha was not a number in epoch {epoch}")
+        return len(weight_batch), *losses
 
     def _record(
         self,
@@ -206,37 +166,30 @@ class _Search:
     ) -> SearchEpoch:
         with torch.no_grad():
             mixture = mixture_of(state.learner.alpha)
-        validation_loss, validation = self._validate(state.learner.supernet, mixture, epoch)
+        try:
+            validation_loss, validation = self.data.validate(state.learner.supernet, mixture)
+        except torch.cuda.OutOfMemoryError:
+            raise OutOfMemoryError from None
         on_alpha = [loss for _, _, loss in losses if loss is not None]
         choices = self.space.mixed_choices
+        entropy, kind_entropy = entropies(mixture)
         return SearchEpoch(
             epoch=epoch,
             learning_rate=learning_rate_at(self.settings, epoch),
             batch_size=state.batch_size,
             weight_loss=sum(count * loss for count, loss, _ in losses) / sum(count for count, _, _ in losses),
             architecture_loss=sum(on_alpha) / len(on_alpha) if on_alpha else None,
-            validation_loss=validation_loss,
+            validation_loss=_finite(validation_loss, epoch),
             validation=validation,
             skip_share=share_of(SKIP, mixture, choices),
             zero_share=share_of("zero", mixture, choices),
-            entropy=entropy_of(mixture),
+            entropy=entropy,
+            kind_entropy=kind_entropy,
             skips=count_skips(self.space.derive(mixture), self.space.choices),
             alpha={name: numbers.detach().tolist() for name, numbers in state.learner.alpha.items()},
             complete=complete,
             seconds=time.perf_counter() - started,
         )
-
-    def _validate(self, supernet: nn.Module, mixture: Mixture, epoch: int) -> tuple[float, dict[str, float | None]]:
-        images, task = self.validation, self.problem.task
-        network = _WithMixture(supernet, mixture)
-        try:
-            logits = predict_logits(network, images.images, images.normalise, self.problem.machine, VALIDATION_BATCH)
-        except torch.cuda.OutOfMemoryError:
-            raise OutOfMemoryError from None
-        weights = None if self.class_weights is None else self.class_weights.cpu()
-        loss = _finite(target_loss(logits, images.target, weights), epoch)
-        measured = metrics(task, images.target.numpy(), probabilities(logits, task.kind).numpy())
-        return loss, {"auc": measured["auc"]}
 
     def _end_early(self, state: SearchState, reason: str) -> None:
         if not self._pickable(state.records):
@@ -298,23 +251,11 @@ class _Search:
             "validation_loss": best.validation_loss,
             "validation": dict(best.validation),
             "alpha": dict(best.alpha),
+            "epochs": [record.to_dict() for record in state.records],
             "cautions": state.cautions,
         }
         self.folder.finish(result)
         return found_again(result)
-
-
-class _WithMixture(nn.Module):
-    """A supernet as a network of images alone."""
-
-    def __init__(self, supernet: nn.Module, mixture: Mixture) -> None:
-        super().__init__()
-        self.supernet = supernet
-        self.mixture = dict(mixture)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.supernet(images, self.mixture)
-        return logits
 
 
 def _finite(loss: Tensor, epoch: int) -> float:
@@ -327,5 +268,7 @@ def _finite(loss: Tensor, epoch: int) -> float:
 def _note(records: Sequence[SearchEpoch]) -> str:
     if not records:
         return "epochs"
-    auc = records[-1].validation.get("auc")
-    return f"epochs, validation auc {'undefined' if auc is None else f'{auc:.3f}'}"
+    figures = (
+        f"{name} {'undefined' if value is None else f'{value:.3f}'}" for name, value in records[-1].validation.items()
+    )
+    return f"epochs, validation {', '.join(figures)}"

@@ -39,7 +39,8 @@ class SearchEpoch:
         validation: metrics of the same; None where undefined.
         skip_share: mean weight of the skip connection in the mixture.
         zero_share: mean weight of the zero operation in the mixture.
-        entropy: mean entropy of the choices; 1 where all options weigh the same.
+        entropy: mean entropy of the choices; 1 where all options weigh the same. Without the kinds of cell.
+        kind_entropy: the same of the choices between kinds of cell, where there are any.
         skips: skip connections of the derived normal cell.
         alpha: of each mixed choice, after the epoch.
         complete: False if the time budget ended it.
@@ -60,6 +61,7 @@ class SearchEpoch:
     alpha: Mapping[str, list[float]]
     complete: bool
     seconds: float
+    kind_entropy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """One line of epochs.jsonl."""

@@ -1,17 +1,14 @@
 """What methods that learn an architecture by gradients share: their checks, the search and what is selected."""
 
 import dataclasses
-import math
 import statistics
 import time
 from typing import Any, ClassVar
 
-import torch
-
-from archimed.batch import Batch
-from archimed.data.halves import halves
 from archimed.errors import SettingsError
 from archimed.genotype import random_genotype
+from archimed.methods.bilevel_data import CaseHalves, SearchData
+from archimed.methods.bilevel_found import Found
 from archimed.methods.bilevel_loop import search_bilevel
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem, Selection
 from archimed.methods.supernet_memory import build_supernet, settle_memory
@@ -20,7 +17,7 @@ from archimed.spaces import SearchSpace
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner
 from archimed.strategies.mixtures import draw_alpha
-from archimed.training.losses import class_weights
+from archimed.training.losses import class_weights, training_loss
 from archimed.training.recipe import Recipe
 
 OF_THE_SUPERNET = ("width", "num_cells")  # settings of the search that replace those of the space
@@ -29,6 +26,7 @@ VALIDATION_COST = 1 / 6  # of an image in validation, in units of a pair of step
 RULES = {
     "auc": "the epoch of the highest validation AUC of the supernet, of equals the lower loss, then the earlier",
     "loss": "the epoch of the lowest validation loss of the supernet, of equals the earlier",
+    "dice": "the epoch of the highest validation Dice of the supernet, of equals the lower loss, then the earlier",
     "last": "the last epoch",
 }
 
@@ -66,44 +64,42 @@ def run_bilevel(
     """Search, derive the architecture of the epoch picked, and draw one at random from the same space beside it."""
     searched = searched_space(space, settings)
     weights = class_weights(problem.train.target, problem.task.num_outputs, training)
-    found = search_bilevel(searched, settings, problem, journal, weights)
+    found = search_bilevel(searched, settings, CaseHalves(problem, weights), journal)
     rule = f"derived from the mixture of {RULES[settings.pick_by]}"
-    figures = {"epoch": float(found.epoch), "validation_loss": found.validation_loss}
-    figures |= {f"validation_{key}": value for key, value in found.validation.items() if value is not None}
     drawn = random_genotype(space.choices, numpy_generator(problem.seed, "random architecture"))
     return SearchOutcome(
         (
-            Selection(name, space, searched.derive(found.mixture), rule, figures),
+            Selection(name, space, searched.derive(found.mixture), rule, figures(found)),
             Selection("random-search", space, drawn, "one architecture drawn at random from the same space"),
         ),
         unique_candidates=0,
     )
 
 
-def bilevel_seconds(space: SearchSpace, settings: BilevelSettings, problem: SearchProblem) -> float:
-    """How long a search will take to its last epoch, from a few pairs of steps."""
-    searched, machine = searched_space(space, settings), problem.machine
-    weight_half, architecture_half = halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
-    size = min(settings.batch_size, len(weight_half), len(architecture_half))
-    rows = torch.arange(size)
+def figures(found: Found) -> dict[str, float]:
+    """What is told of the epoch that a search picked."""
+    told = {"epoch": float(found.epoch), "validation_loss": found.validation_loss}
+    return told | {f"validation_{key}": value for key, value in found.validation.items() if value is not None}
+
+
+def bilevel_seconds(space: RelaxableSpace, settings: BilevelSettings, data: SearchData) -> float:
+    """How long a search will take to its last epoch, from a few steps."""
+    problem, machine = data.problem, data.problem.machine
+    size = min(settings.batch_size, *data.sizes)
+    steps = data.steps(1, size)
     with machine.session():
-        memory = settle_memory(searched, settings, problem, lambda _: None)
-        supernet = machine.place_network(build_supernet(searched, problem.task, settings, memory, problem.seed))
-        alpha = draw_alpha(searched.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast)
-        first, second = (
-            Batch(machine.place_images(problem.normalise(half.images.take(rows))), half.target[rows].to(machine.device))
-            for half in (weight_half, architecture_half)
-        )
+        memory = settle_memory(space, settings, problem, lambda _: None)
+        supernet = machine.place_network(build_supernet(space, problem.task, settings, memory, problem.seed))
+        alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
+        learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast, criterion=training_loss)
         times = []
         for _ in range(TRIAL_STEPS + 1):
             started = time.perf_counter()
-            learner.learn_architecture(second, first)
-            float(learner.learn_weights(first))  # reading the loss waits for a GPU
+            on_weights, _ = learner.learn(steps[0][0](), steps[0][1]())
+            float(on_weights)  # reading the loss waits for a GPU
             times.append(time.perf_counter() - started)
-    steps = math.ceil(len(weight_half) / size)
     each = statistics.median(times[1:])
-    return settings.epochs * each * (steps + VALIDATION_COST * len(problem.validation) / size)
+    return settings.epochs * each * (len(steps) + VALIDATION_COST * data.validation_size / size)
 
 
 class BilevelMethod:
@@ -123,7 +119,7 @@ class BilevelMethod:
 
     def search_seconds(self, problem: SearchProblem) -> float:
         """How long all epochs take, from a few pairs of steps."""
-        return bilevel_seconds(self.space, self.search, problem)
+        return bilevel_seconds(searched_space(self.space, self.search), self.search, CaseHalves(problem))
 
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
         """Let weights and alpha learn in turn; derive per node the two strongest edges, each with its operation."""

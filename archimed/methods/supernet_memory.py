@@ -16,6 +16,7 @@ from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner, Memory
 from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
+from archimed.training.losses import training_loss
 from archimed.training.machine import Machine
 from archimed.training.memory import free_bytes, peak_bytes
 
@@ -95,7 +96,7 @@ def step_bytes(
     small = replace(task, image_size=size)
     supernet = machine.place_network(build_supernet(space, small, settings, memory, problem.seed))
     alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
-    learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast)
+    learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast, criterion=training_loss)
     learner.learn_weights(_blank(small, COUNTS[0], machine))  # the optimizer's own memory is counted below
     peaks = []
     for count in COUNTS:
@@ -109,13 +110,14 @@ def step_bytes(
 
 
 def _pair(learner: Learner, batch: Batch) -> None:
-    learner.learn_architecture(batch, batch)
-    learner.learn_weights(batch)
+    learner.learn(batch, batch)
 
 
 def _blank(task: ImagingTask, count: int, machine: Machine) -> Batch:
     images = torch.zeros(count, task.channels, *task.image_size)
-    target = (
-        torch.zeros(count, task.num_outputs) if task.kind == "multi-label" else torch.zeros(count, dtype=torch.int64)
-    )
+    of_task = {
+        "multi-label": torch.zeros(count, task.num_outputs),
+        "segmentation": torch.zeros(count, task.num_outputs, *task.image_size),
+    }
+    target = of_task.get(task.kind, torch.zeros(count, dtype=torch.int64))
     return Batch(machine.place_images(images), target)

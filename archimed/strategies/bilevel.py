@@ -1,7 +1,10 @@
-"""Bilevel search by gradients (DARTS, Liu et al., 2019): its settings and its two steps, on weights and on alpha."""
+"""Bilevel search by gradients (DARTS, Liu et al., 2019): its settings and its steps, on weights and on alpha.
+
+Alpha here is all that is learnt of the architecture; what MixSearch calls beta is a group of its choices.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +19,30 @@ from archimed.batch import Batch, target_loss
 from archimed.strategies.mixtures import Alpha, Mixture, mixture_of
 
 Loss = Callable[[Mixture], Tensor]  # of the supernet as it stands, on one batch
+Criterion = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # loss of logits, target and class weights
 Memory = Literal["auto", "none", "checkpoint", "partial"]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """In which order weights and alpha step.
+
+    Attributes:
+        weights_first: the weights before alpha (MixSearch, Algorithm 1), not after (DARTS, Algorithm 1).
+        before: alpha's choices whose names begin so take their step first and by themselves, the others theirs after
+            it, on the same images (MixSearch, Algorithm 1: beta, then alpha); None lets all step at once.
+    """
+
+    weights_first: bool = False
+    before: str | None = None
+
+    def groups(self, names: Iterable[str]) -> list[list[str]]:
+        """The names of choices that step together, in turn."""
+        every = list(names)
+        if self.before is None:
+            return [every]
+        first = [name for name in every if name.startswith(self.before)]
+        return [group for group in (first, [name for name in every if name not in first]) if group]
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -79,6 +105,11 @@ class BilevelSettings:
         """None: architectures are not scored one by one."""
         return 0
 
+    @property
+    def turns(self) -> Turns:
+        """Alpha, then the weights (DARTS, Algorithm 1)."""
+        return Turns()
+
 
 def weight_optimizer(supernet: nn.Module, settings: BilevelSettings) -> torch.optim.SGD:
     """SGD on the weights."""
@@ -113,13 +144,14 @@ class Learner:
     """A supernet and its alpha while they learn.
 
     Attributes:
-        supernet: called with images and a mixture.
+        supernet: called with images and a mixture; gives logits, or several of them, whose losses are averaged.
         alpha: on the host.
         weights: steps the supernet.
         architecture: steps alpha.
         settings: `search.*`.
         class_weights: of the loss, on the supernet's device; None if all weigh the same.
         autocast: the context of every forward pass.
+        criterion: the loss of logits against a target.
     """
 
     supernet: nn.Module
@@ -129,6 +161,7 @@ class Learner:
     settings: BilevelSettings
     class_weights: Tensor | None = None
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    criterion: Criterion = target_loss
 
     @classmethod
     def of(
@@ -138,10 +171,11 @@ class Learner:
         settings: BilevelSettings,
         class_weights: Tensor | None = None,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        criterion: Criterion = target_loss,
     ) -> "Learner":
         """A learner at its beginning, the optimizers fresh."""
         weights, architecture = weight_optimizer(supernet, settings), alpha_optimizer(alpha, settings)
-        return cls(supernet, alpha, weights, architecture, settings, class_weights, autocast)
+        return cls(supernet, alpha, weights, architecture, settings, class_weights, autocast, criterion)
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the weights' step size of an epoch, counted from 1."""
@@ -153,20 +187,34 @@ class Learner:
 
         def value(mixture: Mixture) -> Tensor:
             with self.autocast():
-                logits = self.supernet(batch.images, mixture)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return target_loss(logits, batch.target, self.class_weights)
+                found = self.supernet(batch.images, mixture)
+            outputs = found if isinstance(found, tuple) else (found,)
+            wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in outputs]
+            losses = [self.criterion(logits, batch.target, self.class_weights) for logits in wide]
+            return torch.stack(losses).mean()
 
         return value
 
+    def learn(self, weight_batch: Batch, architecture_batch: Batch | None) -> tuple[Tensor, Tensor | None]:
+        """One step on the weights and, with a batch for it, one on alpha, in turn; their losses."""
+        if self.settings.turns.weights_first:
+            on_weights = self.learn_weights(weight_batch)
+        on_alpha = None if architecture_batch is None else self.learn_architecture(architecture_batch, weight_batch)
+        if not self.settings.turns.weights_first:
+            on_weights = self.learn_weights(weight_batch)
+        return on_weights, on_alpha
+
     def learn_architecture(self, batch: Batch, weight_batch: Batch) -> Tensor:
-        """One step on alpha; the loss of the architecture batch."""
+        """One step on alpha, of each of its groups in turn; the loss of the architecture batch before the last."""
         loss = self.loss(batch)
-        if self.settings.order == "first":
-            value, gradients = first_order(self.supernet, self.alpha, loss)
-        else:
-            value, gradients = second_order(self.supernet, self.alpha, loss, self.loss(weight_batch), self.weights)
-        alpha_step(self.alpha, gradients, self.architecture)
+        for names in self.settings.turns.groups(self.alpha):
+            if self.settings.order == "first":
+                value, gradients = first_order(self.supernet, self.alpha, loss, names)
+            else:
+                value, gradients = second_order(
+                    self.supernet, self.alpha, loss, self.loss(weight_batch), self.weights, names
+                )
+            alpha_step(self.alpha, gradients, self.architecture, names)
         return value
 
     def learn_weights(self, batch: Batch) -> Tensor:
@@ -188,23 +236,34 @@ def weight_step(
     return value.detach()
 
 
-def first_order(supernet: nn.Module, alpha: Alpha, architecture_loss: Loss) -> tuple[Tensor, list[Tensor]]:
-    """The loss of the architecture half and its gradient by alpha, the weights held; theirs are not computed."""
+def first_order(
+    supernet: nn.Module, alpha: Alpha, architecture_loss: Loss, names: Sequence[str] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss of the architecture half and its gradient by alpha, the weights held; theirs are not computed.
+
+    With names the gradient is by these choices alone.
+    """
     with held(supernet):
         value = architecture_loss(mixture_of(alpha))
-        return value.detach(), _gradients(value, list(alpha.values()))
+        return value.detach(), _gradients(value, _named(alpha, names))
 
 
 def second_order(
-    supernet: nn.Module, alpha: Alpha, architecture_loss: Loss, weight_loss: Loss, optimizer: torch.optim.SGD
+    supernet: nn.Module,
+    alpha: Alpha,
+    architecture_loss: Loss,
+    weight_loss: Loss,
+    optimizer: torch.optim.SGD,
+    names: Sequence[str] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """The loss of the architecture half after one step on the weights, and its gradient by alpha through that step.
 
     With w' = w - r (m b + dL_w/dw + d w), the SGD step from w (rate r, momentum m, its average b, decay d; clipping
     left out), the gradient is dL_a(w')/dalpha - r v d2L_w/(dw dalpha), v = dL_a(w')/dw' (DARTS, Eq. 7). The product
-    with v is exact, by a second backward pass. The weights are as they were afterwards, to the bit.
+    with v is exact, by a second backward pass. The weights are as they were afterwards, to the bit. With names the
+    gradient is by these choices alone.
     """
-    weights, numbers = [one for one in supernet.parameters() if one.requires_grad], list(alpha.values())
+    weights, numbers = [one for one in supernet.parameters() if one.requires_grad], _named(alpha, names)
     with torch.no_grad():
         mixture = mixture_of(alpha)
     gradients = _gradients(weight_loss(mixture), weights)
@@ -221,9 +280,12 @@ def second_order(
     return value.detach(), [one - rate * other for one, other in zip(direct, through, strict=True)]
 
 
-def alpha_step(alpha: Alpha, gradients: Sequence[Tensor], optimizer: torch.optim.Adam) -> None:
-    """One step on alpha by the gradients of `first_order` or `second_order`."""
-    for numbers, gradient in zip(alpha.values(), gradients, strict=True):
+def alpha_step(
+    alpha: Alpha, gradients: Sequence[Tensor], optimizer: torch.optim.Adam, names: Sequence[str] | None = None
+) -> None:
+    """One step on alpha, or on the choices named, by the gradients of `first_order` or `second_order`."""
+    optimizer.zero_grad(set_to_none=True)  # Adam passes over what has no gradient
+    for numbers, gradient in zip(_named(alpha, names), gradients, strict=True):
         numbers.grad = gradient
     optimizer.step()
 
@@ -239,6 +301,10 @@ def held(supernet: nn.Module) -> Iterator[None]:
     finally:
         for weight in learning:
             weight.requires_grad_(True)
+
+
+def _named(alpha: Alpha, names: Sequence[str] | None) -> list[Tensor]:
+    return list(alpha.values()) if names is None else [alpha[name] for name in names]
 
 
 def _gradients(value: Tensor, of: Sequence[Tensor]) -> list[Tensor]:

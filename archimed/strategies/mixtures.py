@@ -12,6 +12,7 @@ Alpha = Mapping[str, Tensor]  # name of a mixed choice -> one number per option 
 Mixture = Mapping[str, Tensor]  # name of a mixed choice -> weight of each option [option]
 ALPHA_SPREAD = 1e-3  # standard deviation of the first alpha (DARTS)
 SKIP = "identity"
+KINDS = "type."  # what the names of choices between kinds of cell begin with
 
 
 def draw_alpha(choices: Sequence[Choice], generator: torch.Generator) -> dict[str, Tensor]:
@@ -43,6 +44,13 @@ def entropy_of(mixture: Mixture) -> float:
         if len(weights) > 1
     ]
     return sum(parts) / len(parts) if parts else 0.0
+
+
+def entropies(mixture: Mixture) -> tuple[float, float | None]:
+    """The entropy of the choices but those between kinds of cell, and of these, None without any."""
+    kinds = {name: weights for name, weights in mixture.items() if name.startswith(KINDS)}
+    others = {name: weights for name, weights in mixture.items() if name not in kinds}
+    return entropy_of(others), entropy_of(kinds) if kinds else None
 
 
 def count_skips(genotype: Genotype, choices: Sequence[Choice]) -> int:

@@ -1,5 +1,6 @@
 """The bilevel search of `darts` and what it shares with `mm-nas`: halves, resumption, guards, memory, selection."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,8 @@ from archimed.data.halves import halves
 from archimed.data.normalisation import Normalisation
 from archimed.errors import RunError, SearchError, SettingsError
 from archimed.methods import bilevel_loop, differentiable, supernet_memory
+from archimed.methods.bilevel_data import CaseHalves
 from archimed.methods.bilevel_found import Found, picked
-from archimed.methods.bilevel_loop import search_bilevel
 from archimed.methods.bilevel_state import SearchEpoch, SearchFolder
 from archimed.methods.darts import Darts, DartsSearch
 from archimed.methods.protocol import Journal, Method, SearchProblem
@@ -49,6 +50,10 @@ def problem(seed: int = 0, count: int = 24, size: int = 8, dims: int = 2, **name
     part = Subset(subset.ids[:8], subset.images.select(range(8)), target[:8])
     task = ImagingTask("binary", ("no", "yes"), 1, shape[2:])
     return SearchProblem(task, subset, part, NORMALISE, seed, Machine(threads=1), **named)
+
+
+def search_bilevel(space: Any, settings: BilevelSettings, whole: SearchProblem, journal: Journal) -> Found:
+    return bilevel_loop.search_bilevel(space, settings, CaseHalves(whole), journal)
 
 
 class Log:
@@ -218,15 +223,15 @@ def test_halves_keep_patients_together_and_classes_in_balance() -> None:
 def test_each_half_is_seen_in_step_and_the_weights_never_see_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = problem(count=22)
     seen: dict[str, list[bytes]] = {"weights": [], "alpha": []}
+    learn = Learner.learn
 
-    def watched(self: Any, learner: Any, epoch: int, weight_cases: Any, architecture_cases: Any) -> Any:
-        for name, half, cases in (("weights", 0, weight_cases), ("alpha", 1, architecture_cases)):
-            images, _ = self.halves[half].batch(cases)
-            seen[name] += [image.numpy().tobytes() for image in images]
-        return step(self, learner, epoch, weight_cases, architecture_cases)
+    def watched(self: Any, weight_batch: Any, architecture_batch: Any) -> Any:
+        for name, batch in (("weights", weight_batch), ("alpha", architecture_batch)):
+            seen[name] += [image.numpy().tobytes() for image in batch.images]
+        return learn(self, weight_batch, architecture_batch)
 
-    step = bilevel_loop._Search._step
-    monkeypatch.setattr(bilevel_loop._Search, "_step", watched)
+    estimates(monkeypatch, 8, none=1)
+    monkeypatch.setattr(Learner, "learn", watched)
     search_bilevel(ToySpace(), replace(SETTINGS, epochs=1), whole, Journal())
     assert {*seen["weights"]}.isdisjoint(seen["alpha"])
     assert len(seen["weights"]) == len({*seen["weights"]}) == 11
@@ -254,9 +259,8 @@ def test_the_epoch_is_picked_by_rule_and_the_earlier_of_equals(pick_by: str, epo
 def test_a_search_stops_at_skips_and_takes_an_epoch_before(monkeypatch: pytest.MonkeyPatch) -> None:
     skips = iter([1, 0, 2, 2])
     monkeypatch.setattr(bilevel_loop, "count_skips", lambda *_: next(skips))
-    monkeypatch.setattr(
-        bilevel_loop._Search, "_validate", lambda _, __, ___, number: (1.0 / number, {"auc": number / 9})
-    )
+    numbers = itertools.count(1)
+    monkeypatch.setattr(CaseHalves, "validate", lambda *_: (torch.tensor(1.0), {"auc": next(numbers) / 9}))
     log = Log()
     found = search_bilevel(ToySpace(), replace(SETTINGS, epochs=9, stop_at_skips=2), problem(), log.journal)
     assert (found.epoch, len(log.epochs)) == (2, 3)

@@ -94,7 +94,11 @@ def searched(run: Path) -> dict[str, Any]:
     """What the search of a run left, its times aside."""
     return {
         "epochs": without_seconds(lines(run / "search" / "epochs.jsonl")),
-        "state": {path.parent.name: read(path) for path in (run / "search" / "state").rglob("*") if path.is_file()},
+        "state": {
+            path.parent.name: without_seconds(read(path))
+            for path in (run / "search" / "state").rglob("*")
+            if path.is_file()
+        },
     }
 
 
