@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from archimed.batch import Batch
+from archimed.data.dataset import Dataset
 from archimed.experiment.networks import architecture_document, build_network
 from archimed.experiment.search_stage import search_problem, searches_per_repeat, wanted_networks
+from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.genotype import random_genotype
 from archimed.methods.baselines import fixed_baseline, fixed_networks
 from archimed.methods.protocol import Selection
 from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
+from archimed.task import ImagingTask
+from archimed.training.mask_prediction import windows
 from archimed.training.steps import least_batch, make_optimizer, training_step
 
 TRIAL_STEPS = 2
@@ -94,13 +97,13 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
     dataset, recipe = bench.training_sets[dataset_number], bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
-    document = architecture_document(selection, dataset.task, normalise, recipe.members)
+    task = training_task(dataset, recipe)
+    document = architecture_document(selection, task, normalise, recipe.members)
     with bench.machine.session():
         network = build_network(document, derive_seed(bench.experiment.seed, "trial")).train()
-        subset = dataset.subset(fold.train[: max(recipe.batch_size, least_batch(network))])
-        batch = Batch(normalise(subset.images.all()), subset.target)
+        batch = trial_batch(dataset, normalise, recipe, bench.machine, max(recipe.batch_size, least_batch(network)))
         bench.machine.place_network(network)
-        images, target = bench.machine.place_images(batch.images), batch.target.to(bench.machine.device)
+        images, target = batch.images, batch.target
         if isinstance(network, Fitted):
             started = time.perf_counter()
             network(images)
@@ -115,12 +118,19 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
     steps = math.ceil(len(fold.train) / len(batch))
-    return min(times[1:]) * (steps + VALIDATION_COST * len(fold.validation) / len(batch))
+    return min(times[1:]) * (steps + VALIDATION_COST * validation_images(dataset, task) / len(batch))
+
+
+def validation_images(dataset: Dataset, task: ImagingTask) -> int:
+    """Images, or windows of images with masks, of the first fold's validation part."""
+    shapes = dataset.subset(dataset.folds[0].validation).images.shapes
+    return len(shapes) if dataset.masks is None else sum(windows(shape, task.image_size) for shape in shapes)
 
 
 def parameter_count(bench: Workbench, selection: Selection, dataset_number: int = 0) -> int:
     """Parameters of a network."""
     dataset = bench.training_sets[dataset_number]
     members = bench.experiment.method.training.members
-    document = architecture_document(selection, dataset.task, bench.normalisation(dataset, 0), members)
+    task = training_task(dataset, bench.experiment.method.training)
+    document = architecture_document(selection, task, bench.normalisation(dataset, 0), members)
     return sum(parameter.numel() for parameter in build_network(document, 0).parameters())

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from archimed.batch import Batch
 from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.inspection.describe import describe
 from archimed.errors import RunError
@@ -20,6 +19,7 @@ from archimed.experiment.search_stage import search
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
 from archimed.experiment.summary import summarise
 from archimed.experiment.train_stage import jobs, train_all
+from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.genotype import random_genotype
@@ -75,7 +75,7 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
     observer.stage("read data")
     bench = Workbench(run, experiment, observer, Machine(threads=1))
     for dataset in bench.training_sets:
-        check_kind(dataset)
+        check_kind(dataset, experiment.method)
         counts = dataset.folds[0]
         observer.say(
             f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
@@ -101,11 +101,11 @@ def settle_machine(bench: Workbench) -> Machine:
     dataset, method = bench.training_data, bench.experiment.method
     if wanted.threads and wanted.precision and wanted.memory_format:
         return Machine(wanted.threads, choose_device(wanted.device), wanted.precision, wanted.memory_format)
-    subset = dataset.subset(dataset.folds[0].train[: method.training.batch_size])
-    batch = Batch(bench.normalisation(dataset, 0)(subset.images.all()), subset.target)
+    recipe = method.training
+    batch = trial_batch(dataset, bench.normalisation(dataset, 0), recipe, Machine(1), recipe.batch_size)
     rng = numpy_generator(bench.experiment.seed, "machine trial")
     with torch_seed(bench.experiment.seed, "machine trial"):
-        network = method.space.build(random_genotype(method.space.choices, rng), dataset.task)
+        network = method.space.build(random_genotype(method.space.choices, rng), training_task(dataset, recipe))
     machine = choose_machine(network, batch, device=wanted.device, threads=wanted.threads)
     machine = replace(
         machine,

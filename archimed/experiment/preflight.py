@@ -2,27 +2,29 @@
 
 from collections.abc import Sequence
 
-import numpy as np
+from torch import nn
 
 from archimed.data.dataset import Dataset
 from archimed.errors import SettingsError
-from archimed.evaluation.metrics import metrics
 from archimed.experiment.search_stage import wanted_networks
+from archimed.experiment.training_task import training_task, validation_metric_names
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
-from archimed.methods import METHODS
+from archimed.methods.protocol import Method
 from archimed.seeding import numpy_generator, torch_seed
+from archimed.task import ImagingTask
 from archimed.training.recipe import checkpoint_metric
 from archimed.training.steps import refuse_batches_of_one
 
 
-def check_kind(dataset: Dataset) -> None:
-    """Raise SettingsError if the data ask for masks, which no method gives."""
-    if dataset.task.kind == "segmentation":
+def check_kind(dataset: Dataset, method: Method) -> None:
+    """Raise SettingsError if the data have masks and the method's networks give none, or patches without masks."""
+    if dataset.masks is not None:
+        random_network(method, training_task(dataset, method.training), 0)
+    elif method.training.patch_size is not None:
         raise SettingsError(
-            f"Masks need a method that segments; {', '.join(METHODS)} and their baselines classify whole images, and "
-            f"{dataset.name} has masks of {', '.join(dataset.task.class_names)}. Give each image a label instead of "
-            "a mask."
+            f"training.patch_size is for masks; {dataset.name} has none, and it is {method.training.patch_size}. "
+            "Leave it out, or resize the images with --set data.image_size=N."
         )
 
 
@@ -39,7 +41,7 @@ def check_before_start(bench: Workbench) -> None:
         for dataset in datasets:
             check_space(bench, dataset, section)
     recipe = bench.experiment.method.training
-    known = common([metric_names(dataset) for dataset in bench.training_sets])
+    known = common([validation_metric_names(dataset) for dataset in bench.training_sets])
     if checkpoint_metric(recipe, bench.training_data.task.kind) not in known:
         raise SettingsError(
             f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
@@ -54,20 +56,20 @@ def check_before_start(bench: Workbench) -> None:
 
 def check_space(bench: Workbench, dataset: Dataset, section: str) -> None:
     """Build one random network; SettingsError if the space has none for this task or for batches of this size."""
-    space, seed = bench.experiment.method.space, bench.experiment.seed
-    with torch_seed(seed, "preflight"):
-        network = space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), dataset.task)
-    batch_size = getattr(getattr(bench.experiment.method, section), "batch_size", 2)
+    method = bench.experiment.method
+    task = training_task(dataset, method.training) if section == "training" else dataset.task
+    network = random_network(method, task, bench.experiment.seed)
+    batch_size = getattr(getattr(method, section), "batch_size", 2)
     refuse_batches_of_one(network, batch_size, f"{section}.batch_size")
+
+
+def random_network(method: Method, task: ImagingTask, seed: int) -> nn.Module:
+    """One network of the method's space, drawn by the seed."""
+    space = method.space
+    with torch_seed(seed, "preflight"):
+        return space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), task)
 
 
 def common(lists: Sequence[Sequence[str]]) -> list[str]:
     """The names that are in every list, in the order of the first."""
     return [name for name in lists[0] if all(name in other for other in lists)]
-
-
-def metric_names(dataset: Dataset) -> list[str]:
-    """The metrics that the task has."""
-    validation = dataset.subset(dataset.folds[0].validation).target.numpy()
-    guess = np.full((len(validation), dataset.task.num_outputs), 1 / dataset.task.num_outputs)
-    return list(metrics(dataset.task, validation, guess))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from archimed.errors import RunError
-from archimed.evaluation.metrics import metrics
 from archimed.experiment.networks import architecture_document, build_network, network_size
 from archimed.experiment.search_stage import read_selection, wanted_networks, where
+from archimed.experiment.training_task import training_task, validation_metrics
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import read_json, write_json
 from archimed.methods.protocol import Selection
@@ -83,7 +83,8 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
     dataset, recipe = bench.data_of(job.repeat), bench.experiment.method.training
     fold = dataset.folds[job.repeat.fold]
     normalise = bench.normalisation(dataset, job.repeat.fold)
-    document = architecture_document(job.selection, dataset.task, normalise, recipe.members)
+    task = training_task(dataset, recipe, job.repeat.fold)
+    document = architecture_document(job.selection, task, normalise, recipe.members)
     seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
     if not job.folder.architecture.exists():
         if twin := trained_twin(job, document, earlier):
@@ -91,7 +92,7 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
             return
         write_json(job.folder.architecture, document | network_size(document, job.selection.space))
 
-    chosen_by = checkpoint_metric(recipe, dataset.task.kind)
+    chosen_by = checkpoint_metric(recipe, task.kind)
 
     def on_epoch(record: EpochRecord) -> None:
         value = record.validation.get(chosen_by)
@@ -104,13 +105,13 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
         dataset.subset(fold.train),
         dataset.subset(fold.validation),
         normalise,
-        task=dataset.task,
+        task=task,
         recipe=recipe,
         seed=seed,
         machine=bench.machine,
         state_folder=job.folder.path,
         on_epoch=on_epoch,
-        validation_metrics=lambda target, probabilities: metrics(dataset.task, target, probabilities),
+        validation_metrics=validation_metrics(task),
         warn=bench.observer.say,
     )
 
