@@ -10,6 +10,10 @@ KINDS: Mapping[str, str] = {  # how an operation's name begins: the class of its
     "max": "max",
     "average": "average",
     "zero": "zero",
+    "atrous": "dilated",
+    "shuffle": "conv",
+    "transposed": "conv",
+    "attention": "attention",
 }
 SHORT: Mapping[str, str] = {
     "separable_conv": "sep",
@@ -34,6 +38,20 @@ MEANINGS: Mapping[str, tuple[str, str]] = {  # how an operation's name begins: i
     "average": ("avg", "average pooling"),
     "identity": ("identity", "unchanged, as a skip connection"),
     "zero": ("zero", "nothing; it and what reads it are drawn dashed and left out of the network"),
+}
+WOVEN: Mapping[str, str] = {  # the operations of MixSearch's cells, whose kernels are all of one size
+    "average_pool": "average of neighbours, halves the size",
+    "max_pool": "largest of neighbours, halves the size",
+    "conv": "convolution",
+    "atrous_conv": "convolution with gaps between what it reads",
+    "separable_conv": "a convolution of each channel by itself, then one that mixes them",
+    "shuffle_conv": "convolution of groups of channels, which are then interleaved",
+    "attention_conv": "channels weighed by how strong each is (squeeze-and-excitation), then a convolution",
+    "attention_identity": "channels weighed by how strong each is (squeeze-and-excitation)",
+    "transposed_conv": "transposed convolution, doubles the size",
+    "atrous_transposed_conv": "transposed convolution with gaps, doubles the size",
+    "separable_transposed_conv": "transposed convolution of each channel by itself, then one that mixes them",
+    "attention_transposed_conv": "channels weighed by how strong each is, then a transposed convolution",
 }
 
 
@@ -69,6 +87,9 @@ def operation_kind(name: str) -> str:
 def legend(operations: Iterable[str], spatial_dims: int = 2) -> dict[str, str]:
     """What the letters of these operations mean, in a fixed order."""
     found = set(operations)
+    if woven := [name for name in WOVEN if name in found]:
+        meanings = {operation_words(name): WOVEN[name] for name in woven}
+        return {**meanings, **legend(name for name in found if name in {"identity", "zero"})}
     kernel = "k³" if spatial_dims == 3 else "k×k"
     meanings = {}
     for start, (letters, meaning) in MEANINGS.items():

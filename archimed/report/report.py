@@ -17,6 +17,7 @@ from archimed.report.figures.training import training_figures
 from archimed.report.reading import Record, Run, mapping, read_run
 from archimed.report.steps import steps
 from archimed.report.tables import Table
+from archimed.report.woven import woven_figures, woven_legend
 
 MOST_FORESTS = 6  # metrics drawn; all are in the table
 
@@ -48,6 +49,7 @@ def contents(run: Run) -> dict[str, Any]:
     sizes = tables.lesion_sizes(run)
     metric = results.leading_metric(run)
     trained = {name: run.repeats(name) for name in run.networks}
+    woven = woven_figures(genotype, space, learning.kind_weights(run, chosen), run.task.spatial_dims)
     return {
         "title": f"{words.network_name(run.chosen)} on {background.data_name(run)}",
         "facts": background.facts(run),
@@ -74,8 +76,8 @@ def contents(run: Run) -> dict[str, Any]:
         "candidates": searching.candidate_table(run),
         "rule": str(run.rule or chosen.get("rule") or "").rstrip("."),
         "steps": steps(space, genotype, run.task),
-        "architecture": architecture_figures(genotype, space, run.task),
-        "architecture_legend": architecture_legend(genotype, run.task),
+        "architecture": woven or architecture_figures(genotype, space, run.task),
+        "architecture_legend": woven_legend(genotype) if woven else architecture_legend(genotype, run.task),
         "fusion": fusion_in_words(genotype, space, run.task),
         "choices": Table("architecture", "Every choice", ["Choice", "Option"], list(genotype.items())),
         "counts": background.count_table(run),

@@ -20,7 +20,9 @@ from archimed.report.figures.canvas import (
 from archimed.report.figures.training import robust, values
 from archimed.report.operation_words import operation_words
 from archimed.report.reading import Record, number
+from archimed.report.words import metric_name
 
+CELLS = {"normal", "reduction", "down", "up"}
 MOST_POINTS = 60  # epochs drawn in a small plot
 STYLES: Mapping[str, str] = {  # how an operation's name begins: the class of its line
     "conv": "s3",
@@ -31,6 +33,12 @@ STYLES: Mapping[str, str] = {  # how an operation's name begins: the class of it
     "average": "s5",
     "identity": "s6",
     "zero": "zero",
+    "atrous": "s4",
+    "shuffle": "s3",
+    "transposed": "s3",
+    "down": "s1",
+    "normal": "s3",
+    "up": "s2",
 }
 COLUMN, SHADE = 44.0, 22.0  # pixels of a cell of the shaded table
 PANEL, PANEL_STEP = (112.0, 58.0), (160.0, 100.0)  # pixels of a small plot, and from one to the next
@@ -50,6 +58,8 @@ class MixtureLog:
         chosen: the option that the derived network has on a mixed choice; without those it left out.
         inputs: of each cell the names of its inputs, where they are known.
         spatial_dims: 2 or 3.
+        stage: of a search in several, counted from 1; 0 where there is one.
+        key: which search it is.
     """
 
     name: str
@@ -61,6 +71,8 @@ class MixtureLog:
     chosen: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     spatial_dims: int = 2
+    stage: int = 0
+    key: tuple[str, ...] = ()
 
     @property
     def cells(self) -> dict[str, list[str]]:
@@ -76,8 +88,14 @@ class MixtureLog:
         numbers = [epoch.get("epoch") for epoch in self.epochs]
         return numbers.index(self.picked) if self.picked in numbers else len(numbers) - 1
 
+    def kept(self, choice: str) -> tuple[str, ...]:
+        """The options that the derived network has on a mixed choice; of kinds of cell there may be several."""
+        return tuple(self.chosen[choice].split("+")) if choice in self.chosen else ()
+
     def edge_words(self, choice: str) -> str:
-        """An edge in a few words: "PET stem → node 1"."""
+        """An edge in a few words: "PET stem → node 1"; of a choice between kinds of cell, where they stand."""
+        if found := re.fullmatch(r"type\.d(\d+)\.l(\d+)", choice):
+            return f"row {found[1]}, layer {found[2]}"
         cell, _, rest = choice.partition(".")
         target, _, source = rest.partition(".")
         if not source:
@@ -110,17 +128,18 @@ def loss_figure(log: MixtureLog, suffix: str) -> Figure:
         "validation_loss": ("validation loss", "s2"),
     }
     traces = {key: values(log.epochs, key) for key in keys}
-    scores = values(log.epochs, "validation.auc")
+    metric = next((name for name in ("dice", "auc") if values(log.epochs, f"validation.{name}")), "auc")
+    scores = values(log.epochs, f"validation.{metric}")
     width = epoch_scale(log.epochs, 52, 348)
     above = Axes(width, Scale(*span(robust([y for trace in traces.values() for _, y in trace])), 142, 12))
     below = Axes(width, Scale(*span([y for _, y in scores]), 248, 172))
     bottom = below if scores else above
     parts = [above.frame("" if scores else "Epoch", "Loss", y_ticks=4)]
-    parts += [below.frame("Epoch", "AUC", y_ticks=3)] if scores else []
+    parts += [below.frame("Epoch", metric_name(metric), y_ticks=3)] if scores else []
     for key, (_, style) in keys.items():
         parts.append(trace_of(above, [(x, min(y, above.y.high)) for x, y in traces[key]], style))
     parts += [trace_of(below, scores, "s1"), picked_line(log, width, above.y.stop, bottom.y.start)]
-    entries = [*keys.values(), *([("validation AUC of the supernet", "s1")] if scores else [])]
+    entries = [*keys.values(), *([(f"validation {metric_name(metric)} of the supernet", "s1")] if scores else [])]
     top = bottom.y.start + 56
     rows, height = legend(entries, 52, top, 300)
     title = f"Losses of the search{placed(log)}"
@@ -171,8 +190,9 @@ def marked(log: MixtureLog) -> str:
 
 
 def placed(log: MixtureLog) -> str:
-    """The fold and seed at the end of a title."""
-    return f" ({log.place})" if log.place else ""
+    """The stage, fold and seed at the end of a title."""
+    words = ", ".join(part for part in (f"stage {log.stage}" if log.stage else "", log.place) if part)
+    return f" ({words})" if words else ""
 
 
 def reach(weights: Sequence[float]) -> str:
@@ -206,18 +226,26 @@ def table_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
             x = left + COLUMN * options.index(option)
             shade = f"fill-opacity:{0.7 * weight / full:.2f}"
             parts.append(rectangle(x + 1, y + 1, COLUMN - 2, SHADE - 2, "cell", radius=3, style=shade))
-            if log.chosen.get(choice) == option:
+            if option in log.kept(choice):
                 parts.append(rectangle(x + 1, y + 1, COLUMN - 2, SHADE - 2, "picked", radius=3))
             parts.append(text(x + COLUMN / 2, y + 15, percent(weight), "node middle"))
     at = f"epoch {log.picked:.0f}" if log.picked is not None else "the last epoch"
     reading = (
         f"Per cent that each option weighs on each edge, {reach(every)}; "
-        f"undecided, all would weigh {percent(1 / max(len(options), 1))}. Framed: the derived network. "
-        "A node keeps the two edges whose strongest option but zero weighs most."
+        f"undecided, all would weigh {percent(1 / max(len(options), 1))}. {kept_words(log, cell)}"
     )
     title = f"The mixture at {at}, {part_words(cell)}{placed(log)}"
     height = top + SHADE * len(choices) + 6
     return Figure(f"mixture_{cell}{suffix}", title, reading, "".join(parts), width, height, wide=True, scrolls=True)
+
+
+def kept_words(log: MixtureLog, cell: str) -> str:
+    """What of a table the derived network has; nothing where none was derived."""
+    if not log.chosen:
+        return ""
+    if cell == "type":
+        return "Framed: the kinds of cell that the derived network keeps there; without a frame, it has none there."
+    return "Framed: the derived network. A node keeps the two edges whose strongest option but zero weighs most."
 
 
 def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str) -> Figure:
@@ -241,22 +269,26 @@ def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
     title = f"The mixture over the epochs, {part_words(cell)}{placed(log)}"
     reading = (
         f"One plot for each edge: the per cent that each option weighs, by epoch, {reach(every)}, on the same scale in "
-        "all plots. Bold: what the derived network has there; an edge without a bold line was left out. "
-        f"{marked(log)}"
+        f"all plots. {bold_words(log)}{marked(log)}"
     )
     body = "".join([*parts, rows])
     return Figure(f"mixture_epochs_{cell}{suffix}", title, reading, body, width, below + height, True, True)
 
 
+def bold_words(log: MixtureLog) -> str:
+    """What bold lines are; nothing where no network was derived."""
+    return "Bold: what the derived network has there; without a bold line it has nothing. " if log.chosen else ""
+
+
 def option_lines(log: MixtureLog, axes: Axes, choice: str, positions: Sequence[int]) -> list[str]:
     """The weight of every option of an edge, the derived network's last and bold."""
-    own = log.chosen.get(choice)
-    order = sorted(range(len(log.options[choice])), key=lambda place: log.options[choice][place] == own)
+    own = log.kept(choice)
+    order = sorted(range(len(log.options[choice])), key=lambda place: log.options[choice][place] in own)
     lines = []
     for place in order:
         option = log.options[choice][place]
         points = [(epoch_number(log, k), 100 * log.weights[choice][k][place]) for k in positions]
-        weight = "bold" if option == own else "soft"
+        weight = "bold" if option in own else "soft"
         lines.append(polyline([axes.at(x, y) for x, y in points], f"{style_of(option)} {weight}"))
     return lines
 
@@ -267,11 +299,15 @@ def epoch_number(log: MixtureLog, position: int) -> float:
 
 
 def style_of(option: str) -> str:
-    """The classes of an option's line: colour by kind, dashed for large kernels."""
+    """The classes of an option's line: colour by kind, dashed for large kernels and shuffled groups."""
     style = next((style for start, style in STYLES.items() if option.startswith(start)), "s6")
-    return style if style == "zero" else f"{style} {'dashed' if option.endswith(('_5', '_7')) else 'solid'}"
+    return (
+        style
+        if style == "zero"
+        else f"{style} {'dashed' if option.endswith(('_5', '_7')) or 'shuffle' in option else 'solid'}"
+    )
 
 
 def part_words(cell: str) -> str:
     """A cell in words."""
-    return f"{cell} cell" if cell in {"normal", "reduction"} else cell
+    return "kinds of cell" if cell == "type" else f"{cell} cell" if cell in CELLS else cell
