@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from archimed.networks.quick_convolution import average
+from archimed.networks.quick_pooling import average
 
 PoolingKind = Literal["max", "average"]
 

@@ -18,6 +18,7 @@ from torch.nn.functional import conv2d, conv3d, linear, pad
 
 PLAIN_SIZE = 20_480  # batch x channels x the first two axes, up to which PyTorch takes its plain form for kernel 3
 FEW_CHANNELS = 16  # below, a matrix product fills no vector register
+NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate matrix products
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
 aten = torch.ops.aten
 
@@ -37,12 +38,38 @@ def convolve(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         library = conv2d if images.ndim == 4 else conv3d
         return library(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    weight, geometry = within_reach(images, weight, geometry)
     if _reads_one_phase(weight, geometry):
         images, geometry = _one_phase(images, geometry)
-    if set(weight.shape[2:]) == {1} and geometry.groups == 1 and not any(geometry.padding):
-        return _pointwise(images, weight)
+    if set(weight.shape[2:]) == {1} and not _is_depthwise(weight, geometry) and not any(geometry.padding):
+        return _pointwise(images, weight, geometry.groups)
     result: Tensor = _Convolution.apply(images, weight, geometry)
     return result
+
+
+def within_reach(images: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """The kernel without the outer taps, as many on either side, that only ever meet the padding of small images."""
+    margins = [
+        _unread_taps(*axis)
+        for axis in zip(
+            images.shape[2:], weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True
+        )
+    ]
+    if not any(margins):
+        return weight, geometry
+    for axis, margin in enumerate(margins, start=2):
+        weight = weight.narrow(axis, margin, weight.shape[axis] - 2 * margin)
+    axes = zip(geometry.padding, margins, geometry.dilation, strict=True)
+    padding = tuple(pixels - margin * dilation for pixels, margin, dilation in axes)
+    return weight.contiguous(), Geometry(geometry.stride, padding, geometry.dilation, geometry.groups)
+
+
+def _unread_taps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Taps at both ends of an axis that no window reads an existing pixel with."""
+    last = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride * stride - padding  # where the last one begins
+    first_read = -(-max(0, -last) // dilation)
+    last_read = (size - 1 + padding) // dilation
+    return max(0, min(first_read, kernel - 1 - last_read, padding // dilation, (kernel - 1) // 2))
 
 
 class _Convolution(torch.autograd.Function):
@@ -103,14 +130,29 @@ def _one_phase(images: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     return read, Geometry(ones, padding, ones, geometry.groups)
 
 
-def _pointwise(images: Tensor, weight: Tensor) -> Tensor:
+def _pointwise(images: Tensor, weight: Tensor, groups: int) -> Tensor:
     """A matrix product over channels, which lie innermost; oneDNN's convolution where they are few."""
+    if groups > 1:
+        return _pointwise_in_groups(images, weight, groups)
     if images.ndim == 5 and images.shape[1] < FEW_CHANNELS:
         planes: Tensor = _Convolution.apply(_planes(images), weight.squeeze(2), Geometry((1, 1), (0, 0), (1, 1), 1))
         volumes: Tensor = planes.unflatten(0, (len(images), -1)).transpose(1, 2)
         return volumes
     result: Tensor = linear(images.movedim(1, -1), weight.flatten(1)).movedim(-1, 1)
     return result
+
+
+def _pointwise_in_groups(images: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """One product by a matrix of blocks where its zeros cost less than a product for each group."""
+    inner, blocks = images.movedim(1, -1), weight.flatten(1).unflatten(0, (groups, -1))
+    needless = inner[..., 0].numel() * weight.numel() * (groups - 1)
+    if needless <= NEEDLESS_PRODUCTS or blocks.shape[2] <= FEW_CHANNELS:
+        result: Tensor = linear(inner, torch.block_diag(*blocks)).movedim(-1, 1)
+        return result
+    parts = inner.unflatten(-1, (groups, -1)).flatten(0, -3).transpose(0, 1)
+    products = torch.bmm(parts, blocks.transpose(1, 2)).transpose(0, 1)
+    grouped: Tensor = products.flatten(1).unflatten(0, inner.shape[:-1]).movedim(-1, 1)
+    return grouped
 
 
 def _forward(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -250,38 +292,3 @@ def _by_planes(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     total = reduce(Tensor.add_, terms)
     volumes: Tensor = total.unflatten(0, (len(images), depth)).transpose(1, 2)
     return volumes
-
-
-def average(images: Tensor, kernel: int) -> Tensor:
-    """Means over windows of `kernel` pixels, an odd number, of those pixels that exist; keeps the size."""
-    result: Tensor = _Average.apply(images, kernel)
-    return result
-
-
-class _Average(torch.autograd.Function):
-    """A depthwise convolution with equal weights; means at the border are of fewer pixels."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, kernel: int) -> Tensor:
-        ctx.kernel = kernel
-        return _scaled_border(_sums(images, kernel), kernel)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _sums(_scaled_border(gradients[0].clone(), ctx.kernel), ctx.kernel), None
-
-
-def _sums(images: Tensor, kernel: int) -> Tensor:
-    axes, channels = images.ndim - 2, images.shape[1]
-    weight = images.new_full((channels, 1, *(kernel,) * axes), 1 / kernel**axes)
-    return _library(images, weight, Geometry((1,) * axes, (kernel // 2,) * axes, (1,) * axes, channels))
-
-
-def _scaled_border(means: Tensor, kernel: int) -> Tensor:
-    """In place, from sums over kernel ** axes to means of the pixels that exist."""
-    for axis in range(2, means.ndim):
-        size = means.shape[axis]
-        for place in {*range(min(kernel // 2, size)), *range(max(size - kernel // 2, 0), size)}:
-            exist = min(place + kernel // 2, size - 1) - max(place - kernel // 2, 0) + 1
-            means.select(axis, place).mul_(kernel / exist)
-    return means

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from archimed.networks import joint_options
 from archimed.networks import operations as ops
 from archimed.networks.layers import use_quick_forms
 from archimed.networks.mixed_operation import EdgeWeights, MixedOperation
@@ -56,9 +57,11 @@ def plain(mixed: MixedOperation, features: Tensor, weights: Sequence[Tensor]) ->
 @pytest.mark.parametrize("size", [(7, 8), (5, 4, 6)], ids=["2D", "3D"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("normalisation", ["batch", "instance"])
+@pytest.mark.parametrize("small", [2**19, 0], ids=["joint", "apart"])
 def test_sums_gradients_and_statistics_are_those_of_the_plain_form(
-    size: tuple[int, ...], stride: int, normalisation: Any
+    size: tuple[int, ...], stride: int, normalisation: Any, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(joint_options, "SMALL", small)
     torch.manual_seed(0)
     results = []
     for form in ("ours", "plain"):
@@ -96,7 +99,11 @@ def test_options_of_weight_zero_and_zero_itself_are_never_computed() -> None:
         )
 
 
-def test_readers_share_one_relu_poolings_and_dense_convolutions() -> None:
+@pytest.mark.parametrize(("small", "separate"), [(2**19, 1), (0, 3)], ids=["small", "large"])
+def test_readers_share_one_relu_poolings_and_dense_convolutions_and_all_of_small_features(
+    small: int, separate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_options, "SMALL", small)
     operations = (ops.CONV_3, ops.DILATED_CONV_3, ops.MAX_POOL_3)
     mixed = MixedOperation(operations, 4, 2, readers=3)
     use_quick_forms(mixed)
@@ -105,7 +112,7 @@ def test_readers_share_one_relu_poolings_and_dense_convolutions() -> None:
         mixed(torch.randn(2, 4, 8, 8), uniform)
     assert calls.counts["relu"] == 1
     assert calls.counts["max_pool2d_with_indices"] == 1
-    assert calls.counts["convolution"] == 1 + 3  # the dense ones are one; each dilated one has its own filters
+    assert calls.counts["convolution"] == 1 + separate
 
 
 def test_an_operation_of_the_user_s_own_is_weighed_as_it_is() -> None:

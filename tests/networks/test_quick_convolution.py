@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from archimed.networks import quick_convolution
 from archimed.networks.layers import convolution, use_quick_forms
-from archimed.networks.quick_convolution import Geometry, convolve
+from archimed.networks.quick_convolution import Geometry, convolve, within_reach
 
 CASES = [  # size, kernel, stride, dilation, groups, channels out
     *(((12, 13), kernel, stride, dilation, 4, 4) for kernel, stride, dilation in product((3, 5, 7), (1, 2), (1, 2))),
@@ -15,6 +16,11 @@ CASES = [  # size, kernel, stride, dilation, groups, channels out
     *(((1, 9, 8), kernel, 1, 1, groups, 4) for kernel, groups in product((3, 5), (1, 4))),
     *(((9, 8), kernel, stride, 1, 1, 6) for kernel, stride in product((1, 3, 5), (1, 2))),
     ((9, 8), 3, 1, 1, 2, 6),
+    *(((9, 8), 1, 1, 1, groups, 8) for groups in (2, 4)),  # joint pointwise convolutions
+    *(
+        ((2, 3, 4), kernel, stride, dilation, groups, 4)  # kernels wider than what there is to read
+        for kernel, stride, dilation, groups in product((3, 5), (1, 2), (1, 2), (1, 4))
+    ),
     ((1, 1), 3, 1, 1, 4, 4),
     ((1, 1, 1), 5, 2, 2, 4, 4),
 ]
@@ -58,6 +64,22 @@ def test_one_small_volume_of_float32_goes_to_the_fast_form(
 ) -> None:
     for ours, expected in zip(*both(case, 1, torch.float32), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3 * float(expected.detach().abs().max()))
+
+
+def test_taps_that_meet_padding_alone_are_left_out() -> None:
+    images, weight = torch.zeros(1, 2, 2, 5, 9), torch.randn(2, 1, 5, 5, 5)
+    kept, geometry = within_reach(images, weight, Geometry((1,) * 3, (4,) * 3, (2,) * 3, 2))
+    assert torch.equal(kept, weight[:, :, 2:3])
+    assert geometry == Geometry((1,) * 3, (0, 4, 4), (2,) * 3, 2)
+
+
+@pytest.mark.parametrize("needless", [0, 10**9], ids=["products for each group", "one product"])
+def test_pointwise_convolutions_in_groups(needless: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_convolution, "NEEDLESS_PRODUCTS", needless)
+    images = torch.randn(2, 3 * 20, 4, 5, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
+    weight = torch.randn(3 * 7, 20, 1, 1, 1, dtype=torch.float64)
+    expected = torch.nn.functional.conv3d(images, weight, groups=3)
+    torch.testing.assert_close(convolve(images, weight, Geometry((1,) * 3, (0,) * 3, (1,) * 3, 3)), expected)
 
 
 def test_channels_stay_innermost() -> None:
