@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TaskKind = Literal["binary", "multi-class", "ordinal", "multi-label", "segmentation"]
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error"})  # metrics; of all others, higher is
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error", "hausdorff_95"})  # of all others, higher is
 
 
 @dataclass(frozen=True)

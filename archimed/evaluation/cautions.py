@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archimed.evaluation.intervals import IntervalRow
+from archimed.evaluation.mask_cautions import rare_classes
 from archimed.task import LOWER_IS_BETTER, ImagingTask
 
-WIDE_INTERVAL = 0.10  # of an AUC or an accuracy: a tenth of the whole scale
+LEADING = ("auc", "accuracy", "exact_match", "dice")  # the first of these that a task has stands for its figures
+WIDE_INTERVAL = 0.10  # of one of these: a tenth of the whole scale
 LARGE_GAP = 0.05  # between validation and test
 SIGNIFICANT = 0.05
 METRIC_WORDS: Mapping[str, str] = {
@@ -26,6 +28,10 @@ METRIC_WORDS: Mapping[str, str] = {
     "label_accuracy": "label-wise accuracy",
     "log_loss": "log loss",
     "brier": "Brier score",
+    "dice": "Dice",
+    "jaccard": "Jaccard",
+    "hausdorff_95": "95 % Hausdorff distance",
+    "surface_dice": "surface Dice",
 }
 
 
@@ -63,7 +69,8 @@ class Findings:
 def cautions(findings: Findings) -> list[str]:
     """All cautions of a run, the gravest first."""
     return [
-        *absent_classes(findings.counts),
+        *absent_classes(findings.task, findings.counts),
+        *(rare_classes(findings.counts) if findings.task.kind == "segmentation" else []),
         *better_baselines(findings.comparisons),
         *majority_answer(findings.task, findings.counts, findings.test),
         *unknown_labels(findings.known, findings.complete, findings.cases.get("test", 0)),
@@ -72,21 +79,22 @@ def cautions(findings: Findings) -> list[str]:
         *differences_after_correction(findings.comparisons),
         *wide_intervals(findings.test, findings.cases.get("test", 0), findings.patients),
         *faultless_scores(findings.test, findings.cases.get("test", 0), findings.patients),
-        *undefined_resamples(findings.test),
+        *undefined_resamples(findings.task, findings.test),
         *validation_gap(findings.validation, findings.test),
         *too_little_repetition(findings.chosen, findings.seeds, findings.comparisons, findings.patients),
     ]
 
 
-def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Classes without a single case in a split."""
+def absent_classes(task: ImagingTask, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Classes without a single case in a split, or that no mask of a split holds."""
+    subject = "mask holds" if task.kind == "segmentation" else "case is of class"
     consequence = {
         "train": "the network cannot have learnt it",
         "validation": "the choice of epoch and threshold does not consider it",
         "test": "nothing is known about how well it is recognised",
     }
     return [
-        f"No {split} case is of class {_listed(absent)}: {consequence.get(split, 'figures leave it out')}."
+        f"No {split} {subject} {_listed(absent)}: {consequence.get(split, 'figures leave it out')}."
         for split, classes in counts.items()
         if (absent := [name for name, cases in classes.items() if cases == 0])
     ]
@@ -139,9 +147,9 @@ def differences_after_correction(comparisons: Sequence[Mapping[str, str | float 
 
 
 def wide_intervals(test: Mapping[str, IntervalRow], cases: int, patients: int | None) -> list[str]:
-    """A test set too small to say much: the interval of the AUC, or else of the accuracy, is wide."""
+    """A test set too small to say much: the interval of its leading metric is wide."""
     of = "" if patients is None else f" of {patients} patients"
-    for metric in ("auc", "accuracy", "exact_match"):
+    for metric in LEADING:
         row = test.get(metric)
         if row is None or row["value"] is None or row["low"] is None or row["high"] is None:
             continue
@@ -169,20 +177,22 @@ def faultless_scores(test: Mapping[str, IntervalRow], cases: int, patients: int 
     return []
 
 
-def undefined_resamples(test: Mapping[str, IntervalRow]) -> list[str]:
+def undefined_resamples(task: ImagingTask, test: Mapping[str, IntervalRow]) -> list[str]:
     """Metrics without a value, and metrics whose interval had to leave resamples out."""
     missing = [name for name, row in test.items() if row["value"] is None and name != "exact_match"]
     unsure = [name for name, row in test.items() if row["value"] is not None and row["low"] is None]
     partly = [name for name, row in test.items() if row["low"] is not None and row.get("undefined")]
     sentences = []
+    masks = task.kind == "segmentation"
     if missing:
-        sentences.append(f"Undefined on this test set, for want of cases of every class: {_all_words(missing)}.")
+        want = "a case of which truth and answer both hold a class" if masks else "cases of every class"
+        sentences.append(f"Undefined on this test set, for want of {want}: {_all_words(missing)}.")
     if unsure:
         sentences.append(f"Without an interval, because most resamples lack a class: {_all_words(unsure)}.")
     if partly:
         sentences.append(
-            f"A class is so rare in the test set that resamples without it were left out of the intervals of "
-            f"{_all_words(partly)}: these intervals are optimistic."
+            f"A class is so rare in the test {'masks' if masks else 'set'} that resamples without it were left out of "
+            f"the intervals of {_all_words(partly)}: these intervals are optimistic."
         )
     return sentences
 
@@ -255,7 +265,7 @@ def label_wise_accuracy(
 
 def validation_gap(validation: Mapping[str, IntervalRow], test: Mapping[str, IntervalRow]) -> list[str]:
     """Test figures clearly below those of validation, on which epochs and settings were chosen."""
-    for metric in ("auc", "accuracy", "exact_match"):
+    for metric in LEADING:
         seen, unseen = validation.get(metric), test.get(metric)
         if seen is None or unseen is None or seen["value"] is None or unseen["value"] is None:
             continue

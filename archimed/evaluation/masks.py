@@ -96,6 +96,11 @@ class LeftOut:
     missed: int
     invented: int
 
+    @property
+    def present(self) -> int:
+        """Cases whose truth holds the class."""
+        return self.cases - self.absent - self.invented
+
 
 def case_scores(
     task: ImagingTask,

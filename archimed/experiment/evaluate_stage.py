@@ -2,13 +2,12 @@
 
 from archimed.data.dataset import Dataset, SplitName
 from archimed.evaluation.medmnist import medmnist_metrics, write_medmnist_result
-from archimed.evaluation.metrics import metrics
+from archimed.experiment.answering import answered, distance_unit
 from archimed.experiment.networks import load_network
-from archimed.experiment.predictions import SplitPredictions, write_predictions
+from archimed.experiment.predictions import Split, SplitPredictions, write_predictions
 from archimed.experiment.train_stage import Job, check_own_network, jobs
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
-from archimed.training.prediction import predict
 
 SPLITS: tuple[SplitName, ...] = ("validation", "test")
 
@@ -31,23 +30,20 @@ def evaluate_one(bench: Workbench, job: Job) -> None:
     """Predictions, metrics and, for MedMNIST data, its official result files, of one network."""
     stored = load_network(job.folder, job.selection.space)
     dataset = bench.data_of(job.repeat)
-    fold = dataset.folds[job.repeat.fold]
-    splits = []
-    for split in SPLITS:
-        subset = dataset.subset(fold.split(split))
-        probabilities = predict(stored.network, subset.images, stored.normalise, stored.task.kind, bench.machine)
-        splits.append(SplitPredictions(split, subset.ids, subset.target.numpy(), probabilities.numpy()))
+    fold, settings = dataset.folds[job.repeat.fold], bench.experiment.evaluation
+    splits = [answered(stored, dataset, fold.split(split), split, bench.machine, settings) for split in SPLITS]
     write_predictions(job.folder.predictions, stored.task, splits)
     training = read_json(job.folder.training)
     write_json(
         job.folder.metrics,
         {"best_epoch": training["best_epoch"], "seconds": training["seconds"]}
-        | {split.split: metrics(stored.task, split.target, split.probabilities) for split in splits}
+        | {split.split: split.metrics(stored.task) for split in splits}
+        | ({"distance_unit": distance_unit(dataset)} if dataset.masks is not None else {})
         | ({"medmnist": official(job, dataset, splits)} if dataset.medmnist_flag else {}),
     )
 
 
-def official(job: Job, dataset: Dataset, splits: list[SplitPredictions]) -> dict[str, dict[str, float | None]]:
+def official(job: Job, dataset: Dataset, splits: list[Split]) -> dict[str, dict[str, float | None]]:
     """AUC and ACC as MedMNIST's own evaluator defines them, with its result files beside the predictions."""
     folder = job.folder.path / "medmnist"
     folder.mkdir(exist_ok=True)
@@ -56,6 +52,8 @@ def official(job: Job, dataset: Dataset, splits: list[SplitPredictions]) -> dict
     run = f"{job.selection.network}-fold{job.repeat.fold}-seed{job.repeat.seed}"
     result = {}
     for split in splits:
+        if not isinstance(split, SplitPredictions):
+            continue
         figures = medmnist_metrics(dataset.task, split.target, split.probabilities)
         flag = dataset.medmnist_flag or ""
         write_medmnist_result(folder, flag, split.split, run, probabilities=split.probabilities, figures=figures)

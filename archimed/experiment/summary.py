@@ -7,15 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from archimed.data.dataset import SPLIT_NAMES
-from archimed.evaluation.bootstrap import Bootstrap, RepeatPredictions, bootstrap_metrics
-from archimed.evaluation.calibration import calibration
+from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics
 from archimed.evaluation.cautions import Findings, cautions
 from archimed.evaluation.intervals import intervals_of
-from archimed.evaluation.lesion_size import by_lesion_size
-from archimed.evaluation.operating_point import operating_point
 from archimed.evaluation.significance import compare_with
 from archimed.experiment.budget import TrainingPlan
-from archimed.experiment.predictions import SplitPredictions, read_predictions
+from archimed.experiment.class_summary import class_results, no_class_results
+from archimed.experiment.mask_summary import mask_cautions_of, mask_results
+from archimed.experiment.repeats import repeats_of
 from archimed.experiment.search_stage import wanted_networks
 from archimed.experiment.train_stage import Job, jobs
 from archimed.experiment.workbench import Repeat, Workbench
@@ -25,6 +24,7 @@ from archimed.task import ImagingTask
 COMPARED: Mapping[str, tuple[str, ...]] = {
     "multi-label": ("auc", "macro_f1", "exact_match"),
     "ordinal": ("auc", "accuracy", "quadratic_kappa"),
+    "segmentation": ("dice", "surface_dice"),
 }
 COMPARED_CLASSES = ("auc", "accuracy")
 
@@ -38,7 +38,7 @@ def summarise(bench: Workbench, evaluate_seconds: float) -> None:
     chosen = bench.experiment.method.name
     tests = {name: resampled(bench, members, "test") for name, members in by_network.items()}
     networks = {name: network_summary(bench, members, tests[name]) for name, members in by_network.items()}
-    task, bins = bench.training_data.task, bench.experiment.evaluation.calibration_bins
+    task = bench.training_data.task
     metrics = COMPARED.get(task.kind, COMPARED_CLASSES)
     comparisons = compare_with(chosen, tests, metrics, bench.experiment.evaluation.confidence)
     write_json(
@@ -61,12 +61,7 @@ def summarise(bench: Workbench, evaluate_seconds: float) -> None:
             },
             "networks": networks,
             "comparisons": comparisons,
-            "lesion_size": lesion_sizes(bench, by_network),
-            "calibration": {
-                name: calibration(task, repeats_of(bench, members, "test"), bins)
-                for name, members in by_network.items()
-            },
-            "operating_point": operating_point_of(bench, by_network[chosen]),
+            **(no_class_results() if task.kind == "segmentation" else class_results(bench, by_network)),
         },
     )
 
@@ -93,78 +88,13 @@ def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> di
         "seconds": sum(one["seconds"] for one in measured),
         "validation": intervals_of(resampled(bench, members, "validation"), confidence),
         "test": intervals_of(test, confidence),
+        **(mask_results(bench, members) if bench.data_of(members[0].repeat).masks is not None else {}),
         "repeats": [
             {"fold": job.repeat.fold, "seed": job.repeat.seed, "parameters": size["parameters"], "macs": size["macs"]}
             | one
             for job, size, one in zip(members, sizes, measured, strict=True)
         ],
     }
-
-
-def repeats_of(bench: Workbench, members: list[Job], split: str) -> list[RepeatPredictions]:
-    """The predictions of one network's folds and seeds, with the patients that belong together."""
-    patients = {case.id: case.patient for case in bench.training_data.cases}
-    return [
-        repeat_predictions(job, read_predictions(job.folder.predictions, bench.training_data.task)[split], patients)
-        for job in members
-    ]
-
-
-def repeat_predictions(job: Job, split: SplitPredictions, patients: Mapping[str, str]) -> RepeatPredictions:
-    """Predictions as the evaluation takes them."""
-    return RepeatPredictions(
-        fold=job.repeat.fold,
-        seed=job.repeat.seed,
-        cases=split.cases,
-        patients=tuple(patients[case] for case in split.cases),
-        target=split.target,
-        probabilities=split.probabilities,
-    )
-
-
-def lesion_sizes(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any] | None:
-    """Results by lesion size of every network (MSTF-NAS, Table VI); None where sizes are unknown."""
-    settings, dataset = bench.experiment.evaluation, bench.training_data
-    areas = {case.id: case.lesion_area for case in dataset.cases}
-    found = {
-        name: by_lesion_size(
-            dataset.task,
-            repeats_of(bench, members, "test"),
-            areas,
-            (settings.small_lesion, settings.large_lesion),
-            bench.experiment.seed,
-            resamples=settings.resamples,
-            confidence=settings.confidence,
-        )
-        for name, members in by_network.items()
-    }
-    known = {name: sizes for name, sizes in found.items() if sizes is not None}
-    if not known:
-        return None
-    first = next(iter(known.values()))
-    return {
-        "groups": [
-            {"name": one.size, "low": one.low, "high": one.high, "cases": one.lesions, "too_few": one.too_few}
-            for one in first.bins
-        ],
-        "unknown_size": first.unknown_size,
-        "networks": {name: {one.size: one.metrics for one in sizes.bins} for name, sizes in known.items()},
-    }
-
-
-def operating_point_of(bench: Workbench, members: list[Job]) -> dict[str, Any] | None:
-    """The chosen network at a threshold that was chosen on validation; None for other than binary tasks."""
-    settings = bench.experiment.evaluation
-    point = operating_point(
-        bench.training_data.task,
-        repeats_of(bench, members, "validation"),
-        repeats_of(bench, members, "test"),
-        settings.required_sensitivity,
-        bench.experiment.seed,
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-    )
-    return None if point is None else asdict(point)
 
 
 def all_cautions(
@@ -176,6 +106,8 @@ def all_cautions(
     """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
     chosen = bench.experiment.method.name
     found = cautions(findings(bench, networks[chosen], comparisons))
+    if bench.training_data.masks is not None:
+        found += mask_cautions_of(bench, networks)
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
     found += dict.fromkeys(text for repeat in bench.repeats() for text in search_cautions(bench, repeat))
