@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from archimed.data.arrays import Arrays
+from archimed.data.preparation.common_grid import CommonGrid
 from archimed.data.volume import ChannelKind
 from archimed.errors import DataError
 from archimed.task import ImagingTask
@@ -99,6 +100,7 @@ class Dataset:
         medmnist_flag: the name of the MedMNIST file without its ending, size included ("breastmnist_224"), if it is
             one of the published sets.
         notes: cautions about the data, one sentence each, for the report.
+        grid: the grid that was chosen for volumes of several sizes; None if none had to be.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Dataset:
     patients_known: bool = False
     medmnist_flag: str | None = None
     notes: tuple[str, ...] = ()
+    grid: CommonGrid | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", Arrays.of(self.images))

@@ -35,14 +35,15 @@ def moments(images: Arrays) -> tuple[Float[np.ndarray, " channel"], Float[np.nda
 
 @dataclass(frozen=True)
 class Foreground:
-    """The foreground of one channel of CT: voxels of any class but the background, or, without masks, those above air.
+    """The foreground of one channel of CT: voxels of any class but the background, else of the region, else above air.
 
-    Where no voxel is of the foreground, all are.
+    Where no voxel is of the foreground, all are. `region` is the channel that holds the region, if one does.
     """
 
     images: Arrays
     channel: int
     masks: Arrays | None = None
+    region: int | None = None
 
     def window(self) -> tuple[float, float]:
         """The percentiles between which nnU-Net clips CT; as NumPy defines them."""
@@ -91,7 +92,10 @@ class Foreground:
         masks = self.masks.parts(size) if self.masks is not None else None
         for part in self.images.parts(size):
             pixels = part[:, self.channel].numpy()
-            inside = pixels > AIR if masks is None else next(masks).numpy() > 0
+            if masks is not None:
+                inside = next(masks).numpy() > 0
+            else:
+                inside = pixels > AIR if self.region is None else part[:, self.region].numpy() > 0
             yield pixels.ravel() if whole else pixels[inside]
 
 

@@ -1,8 +1,9 @@
 """Raw images to the float32 values a network sees: fitted on training images only, kept with the run.
 
-Each channel by what it is: CT is clipped to a window and standardised over its foreground (as nnU-Net does: Isensee et
-al., Nature Methods 18:203, 2021), PET is clipped to a window of uptake and scaled to 0 to 1, MR arrives standardised
-case by case (`preparation`), and all else takes the mean and standard deviation of the training images.
+Each channel by what it is: a region stays as it is, CT is clipped to a window and standardised over its foreground (as
+nnU-Net does: Isensee et al., Nature Methods 18:203, 2021), PET is clipped to a window of uptake and scaled to 0 to 1,
+MR arrives standardised case by case (`preparation`), and all else takes the mean and standard deviation of the training
+images.
 """
 
 import math
@@ -150,7 +151,8 @@ def fit_normalisation(dataset: Dataset, training: Subset, settings: DataSettings
     if settings.normalisation == "half" or (auto and dataset.source_kind == "medmnist" and flat):
         found = _half(dataset, training)
     else:
-        kinds = [dataset.kind_of(channel) if auto else "other" for channel in range(dataset.task.channels)]
+        own = [dataset.kind_of(channel) for channel in range(dataset.task.channels)]
+        kinds = [kind if auto or kind == "mask" else "other" for kind in own]
         found = _by_kind(kinds, training, settings, prepared=dataset.source_kind not in UNPREPARED)
     return replace(found, kinds=dataset.channel_kinds, names=dataset.channel_names)
 
@@ -159,14 +161,15 @@ def _by_kind(
     kinds: Sequence[ChannelKind], training: Subset, settings: DataSettings, *, prepared: bool
 ) -> Normalisation:
     """Each channel by what it is; `prepared` tells whether MR was standardised case by case."""
-    fixed = {"ct", "pet", "mr"} if prepared else {"ct", "pet"}
+    fixed = {"ct", "pet", "mr", "mask"} if prepared else {"ct", "pet", "mask"}
     fitted = any(kind not in fixed for kind in kinds)
     mean, std = moments(training.images) if fitted else (np.zeros(len(kinds)), np.ones(len(kinds)))
     low: list[float | None] = [None for _ in kinds]
     high: list[float | None] = [None for _ in kinds]
     for channel, kind in enumerate(kinds):
         if kind == "ct":
-            foreground = Foreground(training.images, channel, training.masks)
+            region = kinds.index("mask") if "mask" in kinds else None
+            foreground = Foreground(training.images, channel, training.masks, region)
             limits = settings.ct_window or foreground.window()
             low[channel], high[channel] = limits
             mean[channel], std[channel] = foreground.moments(*limits)

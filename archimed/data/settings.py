@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from archimed.data.volume import ChannelKind
-
 Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
 Spacing = Annotated[float, Field(gt=0, le=100)]  # millimetres
 
@@ -16,28 +14,33 @@ Spacing = Annotated[float, Field(gt=0, le=100)]  # millimetres
 class DataSettings:
     """How images are read, divided and normalised."""
 
-    image_size: Side | tuple[Side, Side] | tuple[Side, Side, Side] | None = Field(
-        default=None,
+    image_size: Literal["auto"] | Side | tuple[Side, Side] | tuple[Side, Side, Side] | None = Field(
+        default="auto",
         description="pixels along every axis, or along each as [height, width] or [depth, height, width], to which "
-        "images are brought (see data.fit); none keeps the size of the source",
+        "images are brought (see data.fit). none keeps the size of the source; auto too, but volumes to classify that "
+        "are of several sizes and tell where they lie, or that have regions, come to one spacing and one window that "
+        "holds the largest region (field of view), of at most 2^15 voxels where data.spacing_mm is not set (ours)",
     )
     fit: Literal["resize", "crop-or-pad"] = Field(
         default="resize",
         description="how images come to data.image_size. resize: antialiased, aspect ratio not kept; crop-or-pad: "
-        "about the centre, pixels kept as they are",
+        "about the centre, pixels kept as they are; a volume's region lies in the middle",
     )
     spacing_mm: Spacing | tuple[Spacing, Spacing] | tuple[Spacing, Spacing, Spacing] | None = Field(
         default=None,
         description="distance of pixels in millimetres, along every axis or along each, to which images with known "
-        "spacing are resampled; none keeps that of the source (of the first modality)",
+        "spacing are resampled; none keeps that of the source (of the first modality), or what data.image_size=auto "
+        "chooses",
     )
     channels: Literal[1, 3] | None = Field(
         default=None, description="convert all images to grey (1) or RGB (3); none keeps what the source holds"
     )
     modalities: tuple[str, ...] | None = Field(
-        default=None, description="the modalities to use, in this order, as in [pet, ct]; none uses all"
+        default=None,
+        description="the modalities to use, in this order, as in [pet, ct]; none uses all. Where the source names no "
+        "channels: their names",
     )
-    kind: ChannelKind | None = Field(
+    kind: Literal["ct", "pet", "mr", "other"] | None = Field(
         default=None,
         description="what the images are where neither the source nor the files say: ct, pet, mr or other",
     )
@@ -70,6 +73,12 @@ class DataSettings:
         description="classes: every value of the masks is a class, the smallest the background; foreground: all above "
         "zero is one class (instance maps); auto: classes, if there are no more than 32 values",
     )
+    heads: Literal["shared", "per-dataset"] = Field(
+        default="shared",
+        description="masks of several data sets in one run. shared: all above the background is one foreground "
+        "everywhere, in training too (MixSearch); per-dataset: each keeps its classes, and what is searched on all has "
+        "an output layer for each",
+    )
     roi: str | None = Field(
         default=None, description="name of the structure in RTSTRUCT or SEG masks; none takes the only one"
     )
@@ -77,6 +86,11 @@ class DataSettings:
         default=10.0,
         ge=0,
         description="margin kept around a region of interest, in millimetres (pixels where the spacing is unknown)",
+    )
+    region_channel: bool = Field(
+        default=False,
+        description="the region of interest of every case is the last channel of its image, 0 or 1, where all cases "
+        "have one",
     )
     ordinal: bool = Field(default=False, description="the classes are grades in order, such as 0 to 4")
     normalisation: Literal["auto", "half", "training"] = Field(

@@ -24,6 +24,7 @@ from archimed.data.preparation.channels import with_channels
 from archimed.data.preparation.resizing import resize
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
+from archimed.data.source_options import own_settings
 from archimed.data.splits import check_folds, make_folds
 from archimed.errors import DataError
 
@@ -45,7 +46,7 @@ def load_dataset(
     """The data set that `source` names, whatever its format, with its folds.
 
     Args:
-        source: what the user typed (see `FORMS`).
+        source: what the user typed (see `FORMS`), perhaps with settings of its own (see `source_options`).
         settings: the `data.*` settings.
         seed: of splits that the source does not name, and of phantoms.
         image_size: pixels per side, in place of `settings.image_size`.
@@ -54,6 +55,7 @@ def load_dataset(
     Raises:
         DataError: on the first flaw that forbids the use of the data.
     """
+    source, settings = own_settings(source, settings)
     if image_size is not None:
         settings = dataclasses.replace(settings, image_size=image_size)
     return read_source(source, settings, seed, Problems(strict=True), progress)
@@ -66,6 +68,7 @@ def load_cases(source: str, settings: DataSettings, seed: int, image_size: tuple
         DataError: on the first flaw that forbids the use of the data.
     """
     problems = Problems(strict=True)
+    source, settings = own_settings(source, settings)
     settings = dataclasses.replace(settings, image_size=image_size)  # type: ignore[arg-type]  # pydantic checks it
     dataset = _read(source, settings, seed, problems, None)
     return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
@@ -75,6 +78,7 @@ def read_source(
     source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None = None
 ) -> Dataset:
     """As `load_dataset`, with the flaws going to `problems`."""
+    source, settings = own_settings(source, settings)
     dataset = _read(source, settings, seed, problems, progress)
     _check_target(dataset, problems)
     dataset = dataclasses.replace(dataset, folds=make_folds(dataset, settings, seed, problems))
@@ -121,10 +125,13 @@ def _lister(path: Path, settings: DataSettings) -> Lister | None:
 
 def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
     """With the channels and image size that the settings ask for."""
-    if dataset.images.shape is None or (settings.channels is None and settings.image_size is None):
+    sized = settings.image_size is not None and settings.image_size != "auto"
+    if dataset.images.shape is None or not (settings.channels or settings.modalities or sized):
         return dataset
+    if settings.modalities is not None:
+        dataset = _with_modalities(dataset, settings.modalities)
     images, notes = with_channels(dataset.images.all(), settings.channels), list(dataset.notes)
-    if settings.image_size is not None:
+    if settings.image_size is not None and settings.image_size != "auto":
         space = tuple(images.shape[2:])
         size = (settings.image_size,) * len(space) if isinstance(settings.image_size, int) else settings.image_size
         if max(size) > max(space):
@@ -133,6 +140,32 @@ def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
         images = resize(images, settings.image_size)
     task = dataclasses.replace(dataset.task, channels=images.shape[1], image_size=tuple(images.shape[2:]))
     return dataclasses.replace(dataset, images=Arrays.of(images), task=task, notes=tuple(notes))
+
+
+def _with_modalities(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The channels that `data.modalities` names, in that order; of a data set that names none, with those names."""
+    known = dataset.channel_names
+    if len(set(names)) < max(1, len(names)) or (not known and len(names) != dataset.task.channels):
+        raise DataError(
+            f"data.modalities names each modality once; {dataset.name} has {dataset.task.channels} channels"
+            f"{'' if known else ' without names'}, the setting is {','.join(names)}. Correct the setting."
+        )
+    if not known:
+        return dataclasses.replace(dataset, channel_names=names)
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(
+            f"data.modalities names modalities of the data; {dataset.name} has {', '.join(known)}, not {unknown[0]!r}. "
+            "Correct the setting."
+        )
+    rows = [known.index(name) for name in names]
+    images = dataset.images.all()[:, rows]
+    return dataclasses.replace(
+        dataset,
+        images=Arrays.of(images),
+        task=dataclasses.replace(dataset.task, channels=len(rows)),
+        channel_names=names,
+        channel_kinds=tuple(dataset.channel_kinds[row] for row in rows) if dataset.channel_kinds else (),
+    )
 
 
 def _check_target(dataset: Dataset, problems: Problems) -> None:

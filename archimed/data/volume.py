@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
-ChannelKind = Literal["ct", "pet", "mr", "other"]
+ChannelKind = Literal["ct", "pet", "mr", "other", "mask"]  # mask: a region of interest, 0 and 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """MedMNIST-style `.npz` files: {train,val,test}_images, _labels and, optionally, _patients; 2D and 3D.
 
 Images are [case, *space] (grey) or [case, *space, channel] with one to four channels; labels [case] or [case, 1] hold
-class numbers, [case, label] zeros and ones. A file named like a published set takes its class names.
+class numbers, [case, label] zeros and ones. A file named like a published set takes its class names. An array
+`channel_names` names the channels.
 """
 
 import tokenize
@@ -54,6 +55,7 @@ def read_npz(path: Path, problems: Problems, ordinal: bool = False) -> Dataset:
         cases=tuple(cases),
         images=Arrays.of(tensor),
         target=target,
+        channel_names=_channel_names(arrays, tensor.shape[1]),
         patients_known=patients is not None,
         medmnist_flag=path.stem if stem else None,
     )
@@ -100,6 +102,20 @@ class _Arrays:
                 f"Every split needs as many labels as images, and at least one; {split} of {self.path} has "
                 f"{', '.join(f'{count} {role}' for role, count in lengths.items())}. Repair the file."
             )
+
+
+def _channel_names(arrays: _Arrays, channels: int) -> tuple[str, ...]:
+    """What each channel shows; empty where the file does not say."""
+    found = arrays.found.get("channel_names")
+    if found is None:
+        return ()
+    names = tuple(map(str, np.atleast_1d(found).tolist()))
+    if len(names) != channels or len(set(names)) != len(names):
+        raise DataError(
+            f"channel_names must name each channel once; those of {arrays.path} are {', '.join(names)} for {channels} "
+            "channels. Correct the array."
+        )
+    return names
 
 
 def _join(parts: list[np.ndarray], role: str, path: Path) -> np.ndarray:

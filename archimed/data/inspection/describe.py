@@ -16,7 +16,7 @@ from archimed.data.inspection.survey import Progress, Survey, survey
 from archimed.data.privacy import hash_of, user_key
 from archimed.data.volume import ChannelKind
 
-UNITS = {"ct": "HU", "pet": "SUV", "mr": "", "other": ""}
+UNITS = {"ct": "HU", "pet": "SUV", "mr": "", "other": "", "mask": ""}
 QUANTILE_NAMES = ("min", "p1", "median", "p99", "max")
 
 
@@ -42,6 +42,7 @@ def describe(dataset: Dataset, seen: Survey | None = None) -> dict[str, Any]:
             "class_names": list(task.class_names),
             "channels": task.channels,
             "image_size": list(task.image_size),
+            "channel_names": list(task.channel_names),
         },
         "cases": len(dataset.cases),
         "patients": len(patients) if dataset.patients_known else None,
@@ -51,6 +52,7 @@ def describe(dataset: Dataset, seen: Survey | None = None) -> dict[str, Any]:
         "counts": class_counts(dataset),
         "images": {"type": str(dataset.images.dtype).removeprefix("torch."), "shapes": sizes_of(dataset.images.shapes)},
         "spacing_mm": spacing_of(dataset.spacing),
+        "grid": dataset.grid and dataset.grid.to_json(),
         "channels": channels_of(seen, dataset.channel_names, dataset.channel_kinds, task.spatial_dims),
         "voxels": _voxel_shares(dataset, seen),
         "unknown_labels": unknown_labels(dataset),

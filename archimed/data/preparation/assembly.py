@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from archimed.data.dataset import Case, Dataset
 from archimed.data.listing import Entry, Listing
 from archimed.data.natural import natural
 from archimed.data.preparation.cache import prepared
-from archimed.data.preparation.case import PreparedCase, prepare
+from archimed.data.preparation.case import PreparedCase, extent, prepare
+from archimed.data.preparation.common_grid import CommonGrid, Extent, common_grid
 from archimed.data.preparation.store import Facts, Prepared, Sink
 from archimed.data.privacy import hidden
 from archimed.data.problems import Problems
@@ -27,11 +29,13 @@ from archimed.task import ImagingTask, TaskKind
 READERS = 4  # threads at most: decoders release the interpreter
 MOST_CLASSES = 32  # of masks whose classes nothing names: more values are rather an instance map
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # cases read so far, of how many
 
 
 def assemble(listing: Listing, settings: DataSettings, problems: Problems, progress: Progress | None = None) -> Dataset:
     """Read the images of a listing; flaws of cases go to `problems`; DataError if none of them can be used."""
+    settings = replace(settings, region_channel=_gives_regions(listing, settings, problems))
     found = prepared(listing, settings, problems, lambda sink: _read(listing, settings, problems, sink, progress))
     facts, images = found.facts, found.images
     for remark, count in facts.remarks.items():
@@ -54,7 +58,18 @@ def assemble(listing: Listing, settings: DataSettings, problems: Problems, progr
         spacing=tuple(facts.spacing) if any(facts.spacing) else (),
         patients_known=patients_known,
         notes=listing.notes,
+        grid=None if facts.grid is None else CommonGrid.from_json(facts.grid),
     )
+
+
+def _gives_regions(listing: Listing, settings: DataSettings, problems: Problems) -> bool:
+    """Whether regions become a channel: if asked for, and every case has one."""
+    count = sum(entry.region is not None for entry in listing.entries)
+    if settings.region_channel and 0 < count < len(listing.entries):
+        problems.caution(
+            f"Only {count} of {len(listing.entries)} cases have a region, so regions are no channel of the images."
+        )
+    return settings.region_channel and count == len(listing.entries)
 
 
 def _cases(entries: Sequence[Entry], facts: Facts, patients_known: bool) -> Iterator[Case]:
@@ -71,6 +86,9 @@ def _read(listing: Listing, settings: DataSettings, problems: Problems, sink: Si
     facts = Facts()
     remarks: Counter[str] = Counter()
     sides: set[int] = set()
+    if grid := _common_grid(listing, settings):
+        settings = grid.asked_by(settings)
+        facts.grid = grid.to_json()
     for row, (entry, found) in enumerate(zip(listing.entries, _prepared(listing, settings), strict=True)):
         if progress is not None:
             progress(row + 1, len(listing.entries))
@@ -98,22 +116,38 @@ def _read(listing: Listing, settings: DataSettings, problems: Problems, sink: Si
     return facts
 
 
+def _common_grid(listing: Listing, settings: DataSettings) -> CommonGrid | None:
+    """The grid that `data.image_size=auto` asks for; cases that cannot be read are told of later."""
+    if settings.image_size != "auto" or any(entry.mask is not None for entry in listing.entries):
+        return None
+    found = _ahead(listing, lambda entry: extent(entry, settings))
+    if isinstance(first := next(found), DataError) or first is None:  # pictures are not read twice
+        return None
+    extents = [first, *(one for one in found if isinstance(one, Extent))]
+    return common_grid(extents, settings)
+
+
 def _prepared(listing: Listing, settings: DataSettings) -> Iterator[PreparedCase | DataError]:
-    """The cases in order, a few prepared ahead by some threads."""
+    """The cases in order."""
+    return _ahead(listing, lambda entry: prepare(entry, listing.modalities, settings))
+
+
+def _ahead(listing: Listing, read: Callable[[Entry], T]) -> Iterator[T | DataError]:
+    """What is read of each case, or why it cannot be, in order; some threads read a few ahead."""
+
+    def found(entry: Entry) -> T | DataError:
+        try:
+            return read(entry)
+        except DataError as error:
+            return error
+
     threads = min(READERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         waiting = iter(listing.entries)
-        ahead = [pool.submit(_prepare, entry, listing, settings) for entry in islice(waiting, 2 * threads)]
+        ahead = [pool.submit(found, entry) for entry in islice(waiting, 2 * threads)]
         while ahead:
             yield ahead.pop(0).result()
-            ahead.extend(pool.submit(_prepare, entry, listing, settings) for entry in islice(waiting, 1))
-
-
-def _prepare(entry: Entry, listing: Listing, settings: DataSettings) -> PreparedCase | DataError:
-    try:
-        return prepare(entry, listing.modalities, settings)
-    except DataError as error:
-        return error
+            ahead.extend(pool.submit(found, entry) for entry in islice(waiting, 1))
 
 
 def _difference(first: PreparedCase, first_where: str, found: PreparedCase, where: str, side: int) -> str | None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from archimed.data.listing import Entry, Modality
 from archimed.data.preparation.channels import with_channels
+from archimed.data.preparation.common_grid import Extent
 from archimed.data.preparation.fitting import crop, crop_to_region, fit, region_box
-from archimed.data.preparation.resampling import resample, respace, same_grid, spaced_grid
+from archimed.data.preparation.resampling import resample, respace, same_grid, spaced_grid, window
 from archimed.data.readers.any_image import read_image, read_mask
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind, Volume
@@ -21,6 +22,8 @@ from archimed.errors import DataError
 
 LARGEST_CLASS = 255  # masks are kept as uint8
 AIR_HU = -1000
+REGION = Modality("region", "mask")
+HALF = 0.5  # of a voxel: what a region must cover of it; where no voxel is covered so far, the most covered one counts
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,23 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
     ]
     grid = next(volume for volume in found if volume is not None)
     volumes = [volume or _air(modality, grid) for volume, modality in zip(found, modalities, strict=True)]
+    region = None if entry.region is None else read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+    pictures = len(modalities)
+    if settings.region_channel and region is not None:
+        modalities = (*modalities, REGION)
+        volumes.append(replace(grid, pixels=(region > 0).astype(np.float32)[None], remarks=()))
     kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
     place = _placed if volumes[0].affine is not None else _unplaced
-    aligned, mask_values = place(volumes, entry, modalities, settings)
+    aligned, mask_values = place(volumes, region, entry, modalities, settings)
     pixels = [_own_scale(volume, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
+    if pictures == 1:
+        pixels[0] = with_channels(torch.from_numpy(np.ascontiguousarray(pixels[0]))[None], settings.channels)[0].numpy()
     image = torch.from_numpy(np.ascontiguousarray(_stacked(pixels)))
     mask = None if mask_values is None else torch.from_numpy(_class_numbers(mask_values, origin, settings))
-    if len(modalities) == 1:
-        image = with_channels(image[None], settings.channels)[0]
-    channels = [len(part) for part in pixels] if len(modalities) > 1 else [len(image)]
+    channels = [len(part) for part in pixels]
     image, mask, spacing = _sized(image, mask, aligned[0].spacing, settings, origin)
+    if len(modalities) > pictures:
+        image[-1] = image[-1] >= min(HALF, float(image[-1].max()))
     named = len(modalities) > 1 or modalities[0].name != "image"
     return PreparedCase(
         image=image,
@@ -92,16 +102,25 @@ def _kind(modality: Modality, volume: Volume, settings: DataSettings) -> Channel
 
 
 def _placed(
-    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+    volumes: list[Volume],
+    region: np.ndarray | None,
+    entry: Entry,
+    modalities: tuple[Modality, ...],
+    settings: DataSettings,
 ) -> tuple[list[Volume], np.ndarray | None]:
     """All modalities, and the mask, on the grid of the first, cropped and at the spacing that is asked for."""
     origin, grid = entry.case.origin, volumes[0]
-    if entry.region is not None:
-        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
-        grid = crop_to_region(grid, region, settings.region_margin_mm, origin)
-    if settings.spacing_mm is not None:
-        shape, affine = spaced_grid(grid, settings.spacing_mm)
-        grid = resample(grid, shape, affine, nearest=False)
+    size = _size(grid.pixels, settings, origin)
+    if region is not None and size is not None and settings.fit == "crop-or-pad":
+        box = region_box(region, grid.spacing, 0.0, origin)
+        middle = [(part.start + part.stop - 1) / 2 for part in box]
+        grid = resample(grid, size, window(grid, middle, size, settings.spacing_mm), nearest=False)
+    else:
+        if region is not None:
+            grid = crop_to_region(grid, region, settings.region_margin_mm, origin)
+        if settings.spacing_mm is not None:
+            shape, affine = spaced_grid(grid, settings.spacing_mm)
+            grid = resample(grid, shape, affine, nearest=False)
     aligned = [grid]
     for volume, modality in zip(volumes[1:], modalities[1:], strict=True):
         aligned.append(volume if same_grid(volume, grid) else _resampled(volume, modality, grid, entry))
@@ -119,7 +138,11 @@ def _resampled(volume: Volume, modality: Modality, grid: Volume, entry: Entry) -
 
 
 def _unplaced(
-    volumes: list[Volume], entry: Entry, modalities: tuple[Modality, ...], settings: DataSettings
+    volumes: list[Volume],
+    region: np.ndarray | None,
+    entry: Entry,
+    modalities: tuple[Modality, ...],
+    settings: DataSettings,
 ) -> tuple[list[Volume], np.ndarray | None]:
     """The same for images that do not tell where they lie: modalities, mask and region must have one size."""
     origin, grid = entry.case.origin, volumes[0]
@@ -132,8 +155,7 @@ def _unplaced(
             )
     mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
     layers = [*volumes, *([] if mask is None else [replace(grid, pixels=mask[None])])]
-    if entry.region is not None:
-        region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+    if region is not None:
         box = region_box(region, grid.spacing, settings.region_margin_mm, origin)
         layers = [crop(layer, box) for layer in layers]
     if settings.spacing_mm is not None:
@@ -190,17 +212,45 @@ def _sized(
     image: Tensor, mask: Tensor | None, spacing: tuple[float, ...] | None, settings: DataSettings, origin: str
 ) -> tuple[Tensor, Tensor | None, tuple[float, ...] | None]:
     """Image and mask at `data.image_size`, and the spacing that they then have."""
-    if settings.image_size is None:
+    size, space = _size(image, settings, origin), tuple(image.shape[1:])
+    if size is None:
         return image, mask, spacing
-    space, wanted = tuple(image.shape[1:]), settings.image_size
-    size = (wanted,) * len(space) if isinstance(wanted, int) else tuple(wanted)
-    if len(size) != len(space):
-        raise DataError(
-            f"data.image_size names one number per axis; it has {len(size)} and {origin} has {len(space)} axes. "
-            "Give as many, or a single number."
-        )
     fitted = fit(image, size, settings.fit, nearest=False)
     fitted_mask = None if mask is None else fit(mask[None], size, settings.fit, nearest=True)[0]
     if spacing is not None and settings.fit == "resize":
         spacing = tuple(mm * old / new for mm, old, new in zip(spacing, space, size, strict=True))
     return fitted, fitted_mask, spacing
+
+
+def _size(pixels: np.ndarray | Tensor, settings: DataSettings, origin: str) -> tuple[int, ...] | None:
+    """Pixels along each axis that `data.image_size` asks for; None if it asks for none."""
+    wanted, axes = settings.image_size, pixels.ndim - 1
+    if wanted is None or wanted == "auto":
+        return None
+    size = (wanted,) * axes if isinstance(wanted, int) else tuple(wanted)
+    if len(size) != axes:
+        raise DataError(
+            f"data.image_size names one number per axis; it has {len(size)} and {origin} has {axes} axes. "
+            "Give as many, or a single number."
+        )
+    return size
+
+
+def extent(entry: Entry, settings: DataSettings) -> Extent | None:
+    """What of a case matters for a common grid (see `common_grid`); None where its files do not tell where they lie.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    origin = entry.case.origin
+    grid = read_image(next(path for path in entry.images if path is not None), origin)
+    if grid.affine is None or grid.spacing is None:
+        return None
+    found = Extent(grid.pixels.shape[1:], grid.spacing)
+    if entry.region is None:
+        return found
+    region = read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
+    box = zip(region_box(region, None, 0.0, origin), grid.spacing, strict=True)
+    return replace(
+        found, region_mm=tuple((part.stop - part.start) * mm + 2 * settings.region_margin_mm for part, mm in box)
+    )

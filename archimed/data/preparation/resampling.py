@@ -121,6 +121,27 @@ def spaced_grid(
     return shape, volume.affine @ step
 
 
+def window(
+    volume: Volume, middle: Sequence[float], shape: Sequence[int], spacing_mm: float | Sequence[float] | None
+) -> Float[np.ndarray, "4 4"]:
+    """Affine of a grid of that many voxels whose middle lies at a place of the volume.
+
+    Args:
+        volume: 3D, with an affine.
+        middle: in voxels of the volume.
+        shape: voxels along each axis.
+        spacing_mm: one, or one per axis; None keeps the volume's voxels as they are, to half a voxel of the place.
+    """
+    if volume.affine is None:
+        raise ValueError("Only a volume with an affine lies in a grid of millimetres.")
+    old = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    scale = np.ones(3) if spacing_mm is None else np.broadcast_to(np.asarray(spacing_mm, np.float64), (3,)) / old
+    start = np.asarray(middle) - scale * (np.array(shape) - 1) / 2
+    step = np.diag([*scale, 1.0])
+    step[:3, 3] = np.floor(start + 0.5) if spacing_mm is None else start
+    return np.asarray(volume.affine @ step)
+
+
 def respace(volume: Volume, spacing_mm: float | Sequence[float], *, nearest: bool) -> Volume:
     """The same field of view at another spacing, for 2D images and for volumes without an affine too.
 

@@ -32,6 +32,7 @@ class Facts:
         patients: who it is by the image files, hidden (see `privacy`); None where they do not say.
         mask_values: the values that occur in the mask; none without masks.
         remarks: what was changed on reading, and in how many images.
+        grid: the grid to which all cases came if one was chosen for them (`CommonGrid.to_json`).
     """
 
     channel_names: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Facts:
     patients: list[str | None] = field(default_factory=list, repr=False)
     mask_values: list[list[int]] = field(default_factory=list)
     remarks: dict[str, int] = field(default_factory=dict)
+    grid: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Facts":

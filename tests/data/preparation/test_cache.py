@@ -211,7 +211,7 @@ def test_files_changed_a_moment_ago_are_not_trusted_by_their_times(
 
 OTHER_SETTINGS: list[dict[str, Any]] = [
     {"image_size": 32}, {"fit": "crop-or-pad"}, {"spacing_mm": 1.0}, {"channels": 1}, {"mask_values": "foreground"},
-    {"roi": "GTV"}, {"region_margin_mm": 5.0}, {"normalisation": "half"}, {"kind": "mr"},
+    {"roi": "GTV"}, {"region_margin_mm": 5.0}, {"normalisation": "half"}, {"kind": "mr"}, {"region_channel": True},
 ]  # fmt: skip
 SAME_PIXELS: list[dict[str, Any]] = [
     {"folds": 5}, {"fold_repeats": 2}, {"test_fraction": 0.3}, {"validation_fraction": 0.3}, {"positive_class": "a"},
