@@ -23,7 +23,6 @@ from archimed.errors import DataError
 LARGEST_CLASS = 255  # masks are kept as uint8
 AIR_HU = -1000
 REGION = Modality("region", "mask")
-HALF = 0.5  # of a voxel: what a region must cover of it; where no voxel is covered so far, the most covered one counts
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
     channels = [len(part) for part in pixels]
     image, mask, spacing = _sized(image, mask, aligned[0].spacing, settings, origin)
     if len(modalities) > pictures:
-        image[-1] = image[-1] >= min(HALF, float(image[-1].max()))
+        image[-1] = _most_covered(image[-1])
     named = len(modalities) > 1 or modalities[0].name != "image"
     return PreparedCase(
         image=image,
@@ -220,6 +219,15 @@ def _sized(
     if spacing is not None and settings.fit == "resize":
         spacing = tuple(mm * old / new for mm, old, new in zip(spacing, space, size, strict=True))
     return fitted, fitted_mask, spacing
+
+
+def _most_covered(shares: Tensor) -> Tensor:
+    """A region as 0 and 1 from the share of each pixel that it covers: the most covered ones, to its own volume."""
+    flat = shares.reshape(-1)
+    count = max(1, round(float(flat.sum())))
+    inside = torch.zeros_like(flat)
+    inside[flat.argsort(descending=True, stable=True)[:count]] = 1
+    return inside.view_as(shares)
 
 
 def _size(pixels: np.ndarray | Tensor, settings: DataSettings, origin: str) -> tuple[int, ...] | None:
