@@ -35,7 +35,7 @@ class SurfaceDistances:
     def surface_dice(self, tolerance: float) -> float:
         """The share of both outlines that is no further than the tolerance from the other (Nikolov et al., 2021)."""
         near = np.count_nonzero(self.to_truth <= tolerance) + np.count_nonzero(self.to_answer <= tolerance)
-        return near / (len(self.to_truth) + len(self.to_answer))
+        return float(near / (len(self.to_truth) + len(self.to_answer)))
 
 
 def surface_distances(

@@ -65,6 +65,7 @@ def test_surfaces_are_those_of_brute_force(shape, spacing, tolerance):
         distance, share = by_brute_force((answer == k).numpy(), (truth == k).numpy(), spacing, tolerance)
         assert one.hausdorff_95 == pytest.approx(distance, abs=1e-9)
         assert one.surface_dice == pytest.approx(share)
+        assert {type(one.hausdorff_95), type(one.surface_dice), type(one.dice)} == {float}  # repr gives digits alone
 
 
 @pytest.mark.parametrize(
