@@ -134,6 +134,20 @@ def test_the_memory_layout_changes_nothing(shape: tuple[int, ...]) -> None:
     assert torch.allclose(found, images_of_a_step(batch, ALL, 0, 1, 0), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_masks_move_with_their_images(shape: tuple[int, ...]) -> None:
+    batch = images(shape)
+    mask, shares = (batch[:, 0] * 5).long(), batch.clone()
+    moves = replace(ALL, augment_scale=0.0, augment_offset=0.0, augment_noise=0.0)
+    for target, expected in ((mask, lambda moved: (moved[:, 0] * 5).long()), (shares, lambda moved: moved)):
+        moved, found = augment(batch, target, moves, 0, 1, 0)
+        assert not torch.equal(moved, batch)
+        assert torch.equal(found, expected(moved))
+    bright = replace(ALL, augment_flips=False, augment_turns=False, augment_shift=0.0)
+    assert torch.equal(augment(batch, mask, bright, 0, 1, 0)[1], mask)
+    assert torch.equal(augment(batch, mask, ALL, 0, 1, 0)[1], augment(batch, mask, moves, 0, 1, 0)[1])
+
+
 def test_nothing_is_changed_unless_asked() -> None:
     assert not augments(Recipe())
     assert augments(ALL)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from archimed.data.arrays import Arrays
 from archimed.training.losses import class_weights, inverse_frequency, positive_weights
 from archimed.training.recipe import Recipe
 
@@ -34,4 +35,6 @@ def test_the_recipe_decides() -> None:
     assert class_weights(single, 2, balanced).tolist() == pytest.approx([4 / 6, 2.0])
     assert class_weights(multi, 1, balanced).tolist() == [2.5]
     pixels = torch.tensor([[[0, 0], [0, 1]]])
+    masks = Arrays.of([torch.tensor([[0, 0, 1]], dtype=torch.uint8), torch.tensor([[0]], dtype=torch.uint8)])
+    assert class_weights(masks, 2, balanced).tolist() == pytest.approx([4 / 6, 2.0])
     assert class_weights(pixels, 2, balanced).tolist() == pytest.approx([4 / 6, 2.0])

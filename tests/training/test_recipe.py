@@ -2,7 +2,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from archimed.training.recipe import Recipe, learning_rate_at
+from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at
+from archimed.training.steps import make_optimizer
 
 
 @pytest.mark.parametrize(("epochs", "milestones"), [(100, (0.5, 0.75)), (7, (0.5, 0.75)), (10, (0.3, 0.7)), (3, ())])
@@ -22,6 +23,32 @@ def test_medmnist_protocol_drops_after_50_and_75_epochs() -> None:
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
+@pytest.mark.parametrize(("epochs", "least"), [(1, 0.0), (9, 0.0), (40, 1e-4)])
+def test_the_cosine_is_torchs(epochs: int, least: float) -> None:
+    recipe = Recipe(epochs=epochs, schedule="cosine", learning_rate=5e-3, least_learning_rate=least)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=least)
+    for epoch in range(1, epochs + 1):
+        assert learning_rate_at(recipe, epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_optimizer_is_the_recipes() -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(layer, Recipe(optimizer="sgd", learning_rate=5e-3, momentum=0.8, weight_decay=1e-5))
+    assert isinstance(optimizer, torch.optim.SGD)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (5e-3, 0.8, 1e-5)
+    assert isinstance(make_optimizer(layer, Recipe()), torch.optim.Adam)
+
+
+def test_the_task_has_its_checkpoint_metric() -> None:
+    assert checkpoint_metric(Recipe(), "binary") == checkpoint_metric(Recipe(), "multi-label") == "auc"
+    assert checkpoint_metric(Recipe(), "segmentation") == "dice"
+    assert checkpoint_metric(Recipe(checkpoint_metric="accuracy"), "binary") == "accuracy"
+
+
 def test_every_setting_is_described_and_survives_json() -> None:
     schema = TypeAdapter(Recipe).json_schema()["properties"]
     assert all("description" in field for field in schema.values())
@@ -30,7 +57,19 @@ def test_every_setting_is_described_and_survives_json() -> None:
     assert adapter.validate_python(adapter.dump_python(recipe, mode="json")) == recipe
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0}, {"momentum": 1.0}, {"class_weights": "some"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"learning_rate": 0},
+        {"momentum": 1.0},
+        {"class_weights": "some"},
+        {"patch_size": 0},
+        {"patch_size": (16, 0)},
+        {"patch_size": ()},
+        {"schedule": "cosine", "least_learning_rate": 1.0},
+    ],
+)
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Recipe).validate_python(wrong)
