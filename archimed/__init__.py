@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archimed import indicators
     from archimed.batch import Batch
-    from archimed.experiment.api import load, run
+    from archimed.experiment.api import load, run, transfer
 
-__all__ = ["Batch", "indicators", "load", "run"]
+__all__ = ["Batch", "indicators", "load", "run", "transfer"]
 
-_LIVES_IN = {"Batch": "archimed.batch", "load": "archimed.experiment.api", "run": "archimed.experiment.api"}
+_LIVES_IN = {"Batch": "archimed.batch", **dict.fromkeys(("load", "run", "transfer"), "archimed.experiment.api")}
 
 
 def __getattr__(name: str) -> Any:

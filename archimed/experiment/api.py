@@ -1,6 +1,6 @@
 """The Python interface: the same engine as the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from archimed.experiment.networks import load_chosen
 from archimed.experiment.pipeline import run_experiment
 from archimed.experiment.progress import Observer, Silent
 from archimed.experiment.settings import resolve
+from archimed.experiment.transfer import resolve_transfer
 
 
 def run(
     method: str,
-    data: str,
+    data: str | Sequence[str],
     out: str | Path,
     *,
     preset: str = "default",
@@ -26,7 +27,7 @@ def run(
 
     Args:
         method: name of a method, or `file.py:Class`.
-        data: any form that `--data` takes.
+        data: any form that `--data` takes; several for methods that take them.
         out: the run's folder.
         preset: quick, default or paper.
         seed: one seed fixes the whole run.
@@ -39,9 +40,44 @@ def run(
     Raises:
         ArchimedError: the input or the surroundings do not allow the run; the message says what to do.
     """
-    flags = {"sources": [str(data)], "seed": seed, **(settings or {})}
+    flags = {"sources": sources_of(data), "seed": seed, **(settings or {})}
     experiment = resolve(method, preset, None, [], flags)
     return run_experiment(experiment, Path(out), observer or Silent()).path
+
+
+def transfer(
+    architecture: str | Path,
+    data: str | Sequence[str],
+    out: str | Path,
+    *,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> Path:
+    """Train the architecture that a run chose on other data, as `archimed train --architecture` does.
+
+    Args:
+        architecture: the run, or the folder of its chosen network for one fold, seed and data set.
+        data: any form that `--data` takes; several for methods that take them.
+        out: the new run's folder.
+        seed: of the new run; None takes that of the run.
+        settings: dotted settings over those of the run.
+        observer: hears of progress; silent if left out.
+
+    Returns:
+        The new run's folder.
+
+    Raises:
+        ArchimedError: the input or the surroundings do not allow it; the message says what to do.
+    """
+    flags = {"sources": sources_of(data), "seed": seed, **(settings or {})}
+    experiment = resolve_transfer(str(architecture), None, [], flags)
+    return run_experiment(experiment, Path(out), observer or Silent()).path
+
+
+def sources_of(data: str | Sequence[str]) -> list[str]:
+    """What `--data` names, one or several."""
+    return [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
 
 
 def load(run: str | Path) -> nn.Module:

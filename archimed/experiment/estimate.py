@@ -60,7 +60,8 @@ def estimate(bench: Workbench) -> Estimate:
             one = stand_in(bench, name, number)
             seconds[name] = seconds.get(name, 0.0) + epoch_seconds(bench, one, number)
             parameters.append(parameter_count(bench, one, number))
-    foretold = sum(search_seconds(bench, repeat) for repeat in searches if (repeat.fold, repeat.seed) == first(bench))
+    first = [repeat for repeat in searches if (repeat.fold, repeat.seed) == (0, bench.experiment.seed)]
+    foretold = sum(search_seconds(bench, repeat) for repeat in first) if runs else 0.0
     return Estimate(
         search_seconds=searches_per_repeat(bench) * repeats * foretold,
         epoch_seconds=seconds,
@@ -69,11 +70,6 @@ def estimate(bench: Workbench) -> Estimate:
         disk_mib=(sum(parameters) * repeats + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,
         candidates=method.search.planned_candidates * runs,
     )
-
-
-def first(bench: Workbench) -> tuple[int, int]:
-    """The first fold and seed."""
-    return 0, bench.experiment.seed
 
 
 def stand_in(bench: Workbench, name: str, dataset: int = 0) -> Selection:

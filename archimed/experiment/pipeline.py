@@ -15,15 +15,16 @@ from archimed.experiment.estimate import epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
 from archimed.experiment.preflight import check_before_start, check_kind
 from archimed.experiment.progress import Observer
-from archimed.experiment.search_stage import search
+from archimed.experiment.search_stage import baselines_of, search
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
+from archimed.experiment.sources import check_shared
 from archimed.experiment.summary import summarise
 from archimed.experiment.train_stage import jobs, train_all
 from archimed.experiment.training_task import training_task, trial_batch
+from archimed.experiment.transfer import adopt, check_transfer
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.genotype import random_genotype
-from archimed.methods.baselines import baseline_names
 from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
@@ -81,6 +82,10 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
             f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
             f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
         )
+    if bench.has_several:
+        check_shared(experiment, bench.training_sets, bench.looked())
+    if experiment.architecture and not run.experiment.exists():
+        check_transfer(bench)
     bench.machine = settle_machine(bench)
     measured = replace(
         experiment.machine,
@@ -142,7 +147,8 @@ def fingerprint_of(bench: Workbench) -> dict[str, Any]:
     """What data.json holds: the fingerprint of the data set, or those of several by name and one checksum of all."""
     if not bench.has_several:
         return describe(bench.training_data)
-    found = {dataset.name: describe(dataset) for dataset in bench.training_sets}
+    seen = zip(bench.training_sets, bench.looked(), strict=True)
+    found = {dataset.name: describe(dataset, survey) for dataset, survey in seen}
     checksums = "\n".join(f"{name} {one['checksum']}" for name, one in found.items())
     return {"datasets": found, "checksum": hashlib.sha256(checksums.encode()).hexdigest()}
 
@@ -157,7 +163,9 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
     for stage in stages:
         if stage in {"train", "evaluate"}:
             apply_plan(bench, budget)
-        if stage == "search":
+        if stage == "search" and bench.experiment.architecture:
+            adopt(bench)
+        elif stage == "search":
             search(bench, budget)
         elif stage == "train":
             train_all(bench)
@@ -197,8 +205,7 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
 def shortened(bench: Workbench, plan: TrainingPlan) -> Experiment:
     """The experiment with the plan's epochs and without the baselines it drops."""
     experiment = bench.experiment
-    requested, searched = experiment.evaluation.baselines, experiment.method.searched_baselines
-    every = [name for dataset in bench.training_sets for name in baseline_names(requested, searched, dataset.task)]
+    every = [name for dataset in bench.training_sets for name in baselines_of(experiment, dataset.task)]
     kept = [name for name in dict.fromkeys(every) if name not in plan.dropped]
     method = replace(experiment.method, training=replace(experiment.method.training, epochs=plan.epochs))  # type: ignore[type-var]
     return replace(

@@ -37,9 +37,10 @@ def check_before_start(bench: Workbench) -> None:
         DataError: the data cannot be had at the image size of the search.
     """
     wanted_networks(bench)
-    for section, datasets in (("search", bench.search_sets), ("training", bench.training_sets)):
-        for dataset in datasets:
-            check_space(bench, dataset, section)
+    for dataset in () if bench.experiment.architecture else bench.search_sets:
+        check_space(bench, dataset, "search")
+    for dataset in bench.training_sets:
+        check_space(bench, dataset, "training")
     recipe = bench.experiment.method.training
     known = common([validation_metric_names(dataset) for dataset in bench.training_sets])
     if checkpoint_metric(recipe, bench.training_data.task.kind) not in known:

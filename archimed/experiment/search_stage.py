@@ -8,12 +8,14 @@ from archimed.candidate import Candidate
 from archimed.data.dataset import Dataset
 from archimed.experiment.budget import Budget
 from archimed.experiment.networks import read_space
+from archimed.experiment.settings import Experiment
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import append_line, read_lines, write_json, write_lines
 from archimed.genotype import Choice, describe, parse
 from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.spaces import SearchSpace, space_settings
+from archimed.task import ImagingTask
 
 Wanted = set[tuple[str, str | None]]  # names of networks, each with the data set it is for; None: for all
 
@@ -51,28 +53,36 @@ def search_once(bench: Workbench, repeat: Repeat, missing: Wanted, budget: Budge
 
 def search_scope(bench: Workbench, repeat: Repeat) -> str | None:
     """The name of the data set that a search is for; None if it is for all of the run."""
-    return None if bench.searches_together else bench.scope(repeat.dataset)
+    return None if bench.one_for_all else bench.scope(repeat.dataset)
 
 
 def searches_per_repeat(bench: Workbench) -> int:
-    """2 if a baseline needs a search that the method's own does not give, else 1."""
+    """2 if a baseline needs a search that the method's own does not give, else 1; 0 without any search."""
     method = bench.experiment.method
+    if bench.experiment.architecture:
+        return 0
     own_pool = method.pool(method.search.planned_candidates) is None
     return 2 if not own_pool and wanted_networks(bench) & {*method.searched_baselines} else 1
 
 
 def wanted_networks(bench: Workbench, dataset: int | None = None) -> set[str]:
     """The method's own network and the baselines, of one data set or of all."""
-    method, requested = bench.experiment.method, bench.experiment.evaluation.baselines
     sets = bench.training_sets if dataset is None else bench.training_sets[dataset : dataset + 1]
-    baselines = (baseline_names(requested, method.searched_baselines, one.task) for one in sets)
-    return {method.name}.union(*baselines)
+    return {bench.experiment.method.name}.union(*(baselines_of(bench.experiment, one.task) for one in sets))
+
+
+def baselines_of(experiment: Experiment, task: ImagingTask) -> tuple[str, ...]:
+    """The baselines of one task; of a transfer those that need a search only if they are asked for by name."""
+    requested, searched = experiment.evaluation.baselines, experiment.method.searched_baselines
+    names = baseline_names(requested, searched, task)
+    by_name = requested not in {"default", "all"}
+    return tuple(name for name in names if by_name or not experiment.architecture or name not in searched)
 
 
 def wanted_of(bench: Workbench, repeat: Repeat) -> Wanted:
     """What a search and the baselines beside it are to give."""
     searched = {bench.experiment.method.name, *bench.experiment.method.searched_baselines}
-    numbers = range(len(bench.training_sets)) if bench.searches_together else [repeat.dataset]
+    numbers = range(len(bench.training_sets)) if bench.one_for_all else [repeat.dataset]
     return {
         (name, search_scope(bench, repeat) if name in searched else bench.scope(number))
         for number in numbers

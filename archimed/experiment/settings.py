@@ -47,7 +47,11 @@ class MachineSettings:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that is asked of one run; `method_name` is how the user named the method."""
+    """Everything that is asked of one run.
+
+    `method_name` is how the user named the method; `architecture` the run whose architecture is trained in place of a
+    search, as the user typed it, None if there is a search.
+    """
 
     method_name: str
     method: Method
@@ -58,6 +62,7 @@ class Experiment:
     seed: int
     repeats: int
     budget_seconds: float | None
+    architecture: str | None = None
 
     @property
     def seeds(self) -> range:
@@ -79,6 +84,7 @@ class Experiment:
             "training": plain(self.method.training),
             "evaluation": plain(self.evaluation),
             "machine": plain(self.machine),
+            **({"architecture": self.architecture} if self.architecture else {}),
         }
 
 
@@ -98,9 +104,22 @@ def resolve(
         SettingsError: a setting is unknown or cannot hold its value, or there is no data.
     """
     document = overlay(default_document(method_name), preset_assignments(method_name, preset))
+    document = laid_over(document, method_name, config, assignments, flags)
+    return experiment_from_document({**document, "method": method_name}, trust_files=True)
+
+
+def laid_over(
+    document: dict[str, Any],
+    method_name: str,
+    config: Path | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    architecture: str | None = None,
+) -> dict[str, Any]:
+    """A document with file, `--set` and the command line's own options over it; see `resolve`."""
     typed = dict(parse_assignment(text) for text in assignments)
     if config is not None:
-        values = read_config(config, method_name)
+        values = read_config(config, method_name, architecture)
         space = values.get("space")
         name = space.get("name") if isinstance(space, Mapping) else space
         document = overlay(document, values, trust_files=name in (typed.get("space"), typed.get("space.name")))
@@ -108,14 +127,14 @@ def resolve(
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
     if not document["sources"]:
         raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
-    return experiment_from_document({**document, "method": method_name}, trust_files=True)
+    return document
 
 
-def read_config(path: Path, method_name: str) -> dict[str, Any]:
-    """Settings from a YAML file; its method, if it names one, must be the command's.
+def read_config(path: Path, method_name: str, architecture: str | None = None) -> dict[str, Any]:
+    """Settings from a YAML file; its method and transferred architecture, if it names them, must be the command's.
 
     Raises:
-        SettingsError: the file cannot be read, is no mapping, or is of another method.
+        SettingsError: the file cannot be read, is no mapping, or is of another method or architecture.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -126,6 +145,11 @@ def read_config(path: Path, method_name: str) -> dict[str, Any]:
     if values.pop("method", method_name) != method_name:
         raise SettingsError(f"--config {path} is of another method than {method_name}. Name its own method.")
     values.pop("archimed", None)
+    if (transfer := values.pop("architecture", architecture)) != architecture:
+        raise SettingsError(
+            f"--config {path} is of a run that trains the architecture of {transfer}. Give that too: archimed train "
+            f"--architecture {transfer}"
+        )
     return values
 
 
@@ -285,6 +309,7 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
         seed=whole_number("seed", document["seed"], least=0),
         repeats=whole_number("repeats", document["repeats"], least=1),
         budget_seconds=time_budget(document.get("budget_seconds")),
+        architecture=document.get("architecture"),
     )
 
 

@@ -4,14 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
+from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset
-from archimed.data.settings import DataSettings
+from archimed.data.inspection.sharing import refuse_shared, source_folder
+from archimed.data.inspection.survey import Survey
+from archimed.data.preparation.channels import with_channels
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, SettingsError
 from archimed.experiment.settings import Experiment
 from archimed.methods.protocol import data_sets_of
 
 NAME_LENGTH = 60  # characters of a data set's name in names of folders
+FOREGROUND = ("background", "foreground")
 
 
 def read_datasets(experiment: Experiment, image_size: int | None, *, together: bool = False) -> tuple[Dataset, ...]:
@@ -28,20 +34,41 @@ def read_datasets(experiment: Experiment, image_size: int | None, *, together: b
     """
     sources, settings = experiment.sources, experiment.data
     check_number(experiment)
+    shared = len(sources) > 1 and settings.heads == "shared"
+    if shared:
+        settings = replace(settings, mask_values="foreground")
     found = [load_dataset(source, settings, experiment.seed, image_size) for source in sources]
     if len(found) == 1:
         return tuple(found)
     names = safe_names([dataset.name for dataset in found])
     found = [replace(dataset, name=name) for dataset, name in zip(found, names, strict=True)]
     check_folds_agree(found)
+    if shared:
+        found = [with_one_foreground(dataset) for dataset in found]
     if together:
         channels = common_channels(found)
-        found = [
-            dataset if dataset.task.channels == channels else with_rgb(dataset, source, experiment, image_size)
-            for dataset, source in zip(found, sources, strict=True)
-        ]
         check_sizes_agree(found)
+        found = [with_rgb(dataset) if dataset.task.channels < channels else dataset for dataset in found]
     return tuple(found)
+
+
+def check_shared(experiment: Experiment, datasets: Sequence[Dataset], seen: Sequence[Survey]) -> None:
+    """Raise DataError if what one data set of a run trains on is what another is tested on."""
+    folders = [source_folder(source) for source in experiment.sources]
+    refuse_shared(datasets, [survey.digests for survey in seen], folders)
+
+
+def with_one_foreground(dataset: Dataset) -> Dataset:
+    """A data set whose masks tell background and foreground alone; one without masks as it is."""
+    if dataset.masks is None or dataset.task.class_names == FOREGROUND:
+        return dataset
+    there = (dataset.target[:, 1:] == 1).any(1, keepdim=True).to(dataset.target.dtype)
+    return replace(
+        dataset,
+        task=replace(dataset.task, class_names=FOREGROUND),
+        masks=dataset.masks.recoded(bytes([0, *[1] * 255])),
+        target=torch.cat([dataset.target[:, :1], there], dim=1),
+    )
 
 
 def check_number(experiment: Experiment) -> None:
@@ -96,10 +123,15 @@ def common_channels(datasets: Sequence[Dataset]) -> int:
     )
 
 
-def with_rgb(dataset: Dataset, source: str, experiment: Experiment, image_size: int | None) -> Dataset:
-    """A data set of grey images with the grey repeated as red, green and blue."""
-    settings: DataSettings = replace(experiment.data, channels=3)
-    return replace(load_dataset(source, settings, experiment.seed, image_size), name=dataset.name)
+def with_rgb(dataset: Dataset) -> Dataset:
+    """A data set of grey images of one size with the grey repeated as red, green and blue."""
+    return replace(
+        dataset,
+        images=Arrays.of(with_channels(dataset.images.all(), 3)),
+        task=replace(dataset.task, channels=3, channel_names=()),
+        channel_names=(),
+        channel_kinds=dataset.channel_kinds * 3,
+    )
 
 
 def check_sizes_agree(datasets: Sequence[Dataset]) -> None:

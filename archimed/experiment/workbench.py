@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from archimed.data.dataset import Dataset
+from archimed.data.inspection.describe import look
+from archimed.data.inspection.survey import Survey
 from archimed.data.normalisation import Normalisation, fit_normalisation
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import Experiment
@@ -31,6 +33,7 @@ class Workbench:
     observer: Observer
     machine: Machine
     loaded: dict[tuple[int | None, bool], tuple[Dataset, ...]] = field(default_factory=dict)
+    surveys: tuple[Survey, ...] = ()
     fitted: dict[tuple[str, int, tuple[int, ...], int], Normalisation] = field(default_factory=dict)
 
     def datasets(self, image_size: int | None, together: bool = False) -> tuple[Dataset, ...]:
@@ -55,7 +58,12 @@ class Workbench:
     @property
     def searches_together(self) -> bool:
         """Whether one search sees all data sets."""
-        return data_sets_of(self.experiment.method) == "together"
+        return data_sets_of(self.experiment.method) == "together" and not self.experiment.architecture
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether one architecture is for all data sets: of a search that sees all, or of another run."""
+        return self.searches_together or self.experiment.architecture is not None
 
     @property
     def search_sets(self) -> tuple[Dataset, ...]:
@@ -85,6 +93,11 @@ class Workbench:
         """What names a data set in the files of a run of several; None in a run of one."""
         return self.training_sets[dataset].name if self.has_several else None
 
+    def looked(self) -> tuple[Survey, ...]:
+        """What every image and mask of training and evaluation holds, looked at once."""
+        self.surveys = self.surveys or tuple(look(dataset) for dataset in self.training_sets)
+        return self.surveys
+
     def repeats(self) -> Iterator[Repeat]:
         """Every fold with every seed, data set by data set."""
         for number, dataset in enumerate(self.training_sets):
@@ -93,8 +106,8 @@ class Workbench:
                     yield Repeat(fold, seed, number)
 
     def searches(self) -> list[Repeat]:
-        """Every search: each repeat, or of data sets searched together those of the first."""
-        return [repeat for repeat in self.repeats() if not (self.searches_together and repeat.dataset)]
+        """Every search: each repeat, or if one architecture is for all data sets those of the first."""
+        return [repeat for repeat in self.repeats() if not (self.one_for_all and repeat.dataset)]
 
     def normalisation(self, dataset: Dataset, fold: int) -> Normalisation:
         """The normalisation of a fold, fitted on its training part only."""
