@@ -56,7 +56,6 @@ def load_dataset(
         DataError: on the first flaw that forbids the use of the data.
     """
     source, settings = own_settings(source, settings)
-    source, settings = own_settings(source, settings)
     if image_size is not None:
         settings = dataclasses.replace(settings, image_size=image_size)
     return read_source(source, settings, seed, Problems(strict=True), progress)
@@ -79,7 +78,6 @@ def read_source(
     source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None = None
 ) -> Dataset:
     """As `load_dataset`, with the flaws going to `problems`."""
-    source, settings = own_settings(source, settings)
     source, settings = own_settings(source, settings)
     dataset = _read(source, settings, seed, problems, progress)
     _check_target(dataset, problems)
