@@ -4,6 +4,7 @@ from archimed.data.dataset import Dataset, SplitName
 from archimed.evaluation.medmnist import medmnist_metrics, write_medmnist_result
 from archimed.experiment.answering import answered, distance_unit
 from archimed.experiment.networks import load_network
+from archimed.experiment.pictures import picture_cases
 from archimed.experiment.predictions import Split, SplitPredictions, write_predictions
 from archimed.experiment.train_stage import Job, check_own_network, jobs
 from archimed.experiment.workbench import Workbench
@@ -24,6 +25,7 @@ def evaluate(bench: Workbench) -> None:
     for number, job in enumerate(every, start=1):
         evaluate_one(bench, job)
         bench.observer.progress(number, len(every), "networks")
+    picture_cases(bench, every)
 
 
 def evaluate_one(bench: Workbench, job: Job) -> None:

@@ -17,8 +17,8 @@ from archimed.experiment.picture_files import Answer, PicturedCase, write_pictur
 from archimed.experiment.train_stage import Job
 from archimed.experiment.workbench import Workbench
 from archimed.methods.baselines import fixed_networks
+from archimed.training.machine import Machine
 from archimed.training.mask_prediction import predict_masks
-from archimed.training.patches import patch_size
 
 
 def picture_cases(bench: Workbench, every: Sequence[Job]) -> None:
@@ -62,10 +62,10 @@ def pictured_case(
     """One case with what every exit of the first network, and the answer of the others, say of it."""
     dataset = bench.data_of(networks[0][0].repeat)
     row = dataset.rows([case])[0]
-    truth = Arrays.of(dataset.masks or ())[row]
+    image, truth = Arrays.of(dataset.images).select([row]), Arrays.of(dataset.masks or ())[row]
     answers: list[Answer] = []
     for number, (job, stored) in enumerate(networks):
-        masks = masks_of(bench, job, row, stored, every_exit=number == 0)
+        masks = masks_of(image, stored, bench.machine, every_exit=number == 0)
         for place, mask in enumerate(masks, start=1):
             value = mean_dice(mask, truth, stored.task.num_outputs)
             answers.append(Answer(job.selection.network, place, len(masks), mask.numpy(), value))
@@ -74,21 +74,18 @@ def pictured_case(
         rank=rank,
         case=case,
         cases=cases,
-        image=Arrays.of(dataset.images)[row].numpy(),
+        image=image[0].numpy(),
         truth=truth.numpy(),
         spacing_mm=dataset.spacing[row] if dataset.spacing else None,
         answers=tuple(answers),
     )
 
 
-def masks_of(bench: Workbench, job: Job, row: int, stored: StoredNetwork, *, every_exit: bool) -> list[Tensor]:
+def masks_of(image: Arrays, stored: StoredNetwork, machine: Machine, *, every_exit: bool) -> list[Tensor]:
     """The masks that a network answers at each of its exits, the earliest first, or its answer alone."""
-    dataset = bench.data_of(job.repeat)
-    training = dataset.subset(dataset.folds[job.repeat.fold].train)
-    patch = patch_size(Arrays.of(training.images).shapes, bench.experiment.method.training)
     network = EveryExit(stored.network) if every_exit and hasattr(stored.network, "exits") else stored.network
-    images = Arrays.of(dataset.images).select([row])
-    (found,) = predict_masks(network, images, stored.normalise, bench.machine, patch_size=patch)
+    patch = stored.task.image_size  # as in the evaluation
+    (found,) = predict_masks(network, image, stored.normalise, machine, patch_size=patch)
     by_exit = found.unflatten(0, (-1, stored.task.num_outputs))
     return [scores.argmax(0).to(torch.uint8) for scores in by_exit]
 

@@ -25,7 +25,9 @@ def sources(run: Run) -> list[str]:
 
 def data_name(run: Run) -> str:
     """A short name of the data."""
-    return str(run.data.get("name") or run.summary.get("data") or listing(sources(run)))
+    several = len(run.datasets) > 1
+    told = listing(run.datasets) if several else run.data.get("name") or run.summary.get("data")
+    return str(told or listing(sources(run)))
 
 
 def date(run: Run) -> str:
@@ -51,15 +53,22 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def asked(run: Run) -> str:
     """One sentence that tells what was asked."""
-    task = run.task
-    names = list(task.class_names)
-    classes = listing(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
     test = number_of_cases(run, "test")
     kept = f" The results are measured on {count(test)} test cases kept away until the end." if test else ""
-    goal = TASKS.get(task.kind, task.kind)
-    what = f": {classes}" if names else ""
     compare = "Train it, and compare it with baselines trained by the same recipe."
-    return f"Find a network that can {goal}{what}. {compare}{kept}"
+    return f"Find a network that can {goal(run)}. {compare}{kept}"
+
+
+def goal(run: Run) -> str:
+    """What the network shall do, with the names of the classes; of masks without the background."""
+    task = run.task
+    if len(run.datasets) > 1:
+        return f"{TASKS.get(task.kind, task.kind).removesuffix(' in an image')} in the images of {data_name(run)}"
+    names = list(task.class_names[1:] if task.kind == "segmentation" else task.class_names)
+    classes = listing(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
+    if task.kind == "segmentation" and names:
+        return f"mark {classes} in an image"
+    return f"{TASKS.get(task.kind, task.kind)}{f': {classes}' if names else ''}"
 
 
 def counts(run: Run) -> Mapping[str, Record]:
@@ -70,16 +79,16 @@ def counts(run: Run) -> Mapping[str, Record]:
 
 def number_of_cases(run: Run, split: str) -> int:
     """Cases of a split: as data.json counts them, else those predicted."""
-    tests = [network.test for network in run.repeats(run.chosen) if network.test]
+    tests = [(network.dataset, network.test) for network in run.repeats(run.chosen) if network.test]
     if split == "test" and tests:
-        return len({case for test in tests for case in test.cases})
+        return len({(dataset, case) for dataset, test in tests for case in test.cases})
     return round(sum(number(value) or 0 for value in counts(run).get(split, {}).values()))
 
 
 def count_table(run: Run) -> Table | None:
     """Cases by class and split."""
     splits = counts(run)
-    if not splits:
+    if not splits or run.task.kind == "segmentation":
         return None
     names = list(dict.fromkeys(name for cells in splits.values() for name in cells))
     rows = [[name, *(count(cells.get(name, 0)) for cells in splits.values())] for name in names]
@@ -91,15 +100,26 @@ def count_table(run: Run) -> Table | None:
 
 
 def data_facts(run: Run) -> list[tuple[str, str]]:
-    """Everything else that data.json tells, notes left out."""
+    """Everything else that data.json tells, notes left out; of several data sets, one after the other."""
     known = {"counts", "notes", "name", "patient_hashes"}
-    return [(name, words) for name, words in flat({k: v for k, v in run.data.items() if k not in known}) if words]
+    several = len(run.datasets) > 1
+    found = [
+        pair
+        for name, record in run.datasets.items()
+        for pair in flat({k: v for k, v in record.items() if k not in known}, name if several else "")
+    ]
+    return [(name, words) for name, words in found if words]
 
 
 def notes(run: Run) -> list[str]:
-    """Cautions about the data."""
-    found = run.data.get("notes")
-    return [str(note) for note in found] if isinstance(found, list) else []
+    """Cautions about the data; of several data sets with the name before each."""
+    several = len(run.datasets) > 1
+    found = [
+        (f"{name}: " if several else "", note)
+        for name, record in run.datasets.items()
+        for note in (record.get("notes") if isinstance(record.get("notes"), list) else [])
+    ]
+    return [f"{start}{note}" for start, note in found]
 
 
 def cautions(run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,11 +34,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """One training of one network: a fold and a seed."""
+    """One training of one network: a fold and a seed, and the data set in a run of several."""
 
     name: str
     fold: int
     seed: int
+    dataset: str = ""
     architecture: Record = field(default_factory=dict)
     epochs: tuple[Record, ...] = ()
     metrics: Record = field(default_factory=dict)
@@ -45,8 +47,8 @@ class TrainedNetwork:
 
     @property
     def repeat(self) -> str:
-        """The fold and seed in words."""
-        return f"fold {self.fold}, seed {self.seed}"
+        """The fold and seed in words, after the data set where there are several."""
+        return f"{self.dataset}{', ' if self.dataset else ''}fold {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class Run:
         channels = tuple(str(name) for name in mapping(self.data, "channels"))
         named = task.channel_names or (channels if len(channels) == task.channels else ())
         return replace(task, channel_names=named)
+
+    @property
+    def datasets(self) -> Mapping[str, Record]:
+        """What data.json tells of each data set, by its name."""
+        several = mapping(self.data, "datasets")
+        found = {str(name): mapping(several, name) for name in several}
+        return found or ({str(self.data.get("name") or ""): self.data} if self.data else {})
 
     @property
     def chosen(self) -> str:
@@ -174,17 +183,18 @@ def task_of(task: Record) -> ImagingTask:
 
 
 def trained_networks(folder: Path) -> Iterator[TrainedNetwork]:
-    """Every `networks/<name>/fold<k>.seed<s>`, by name, fold and seed."""
+    """Every `networks/<name>/fold<k>.seed<s>`, `<dataset>.` before it in a run of several; by name, fold and seed."""
     places = []
-    for path in folder.glob("*/fold*.seed*"):
-        fold, _, seed = path.name.removeprefix("fold").partition(".seed")
-        if fold.isdecimal() and seed.isdecimal():
-            places.append((path.parent.name, int(fold), int(seed), path))
-    for name, fold_number, seed_number, path in sorted(places):
+    for path in folder.glob("*/*fold*.seed*"):
+        found = re.fullmatch(r"(?:(.+)\.)?fold([0-9]+)\.seed([0-9]+)", path.name)
+        if found:
+            places.append((path.parent.name, found[1] or "", int(found[2]), int(found[3]), path))
+    for name, dataset, fold, seed, path in sorted(places):
         yield TrainedNetwork(
             name=name,
-            fold=fold_number,
-            seed=seed_number,
+            fold=fold,
+            seed=seed,
+            dataset=dataset,
             architecture=record(path / "architecture.json"),
             epochs=tuple(lines(path / "epochs.jsonl")),
             metrics=record(path / "metrics.json"),

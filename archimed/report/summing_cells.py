@@ -8,6 +8,7 @@ from archimed.report.figures.graph import Edge, Graph, Node
 from archimed.report.operation_words import operation_kind, operation_of, operation_words
 from archimed.report.reading import Record, number
 from archimed.report.words import listing
+from archimed.task import REGION
 
 Spelt = Mapping[str, str]  # {choice: option}
 
@@ -90,6 +91,7 @@ def summing_graph(choices: Spelt, inputs: Sequence[str] = (), spatial_dims: int 
 
 def modality_names(space: Record, channel_names: Sequence[str]) -> tuple[str, ...]:
     """The modalities of a fusion space by the names of their channels."""
+    channel_names = [name for name in channel_names if name != REGION]
     sizes = [round(number(size) or 1) for size in space.get("modalities") or [1] * len(channel_names)]
     named = sum(sizes) == len(channel_names)
     found, start = [], 0

@@ -24,6 +24,8 @@ METRIC_NAMES: Mapping[str, str] = {  # in the order of the report's columns
     "log_loss": "Log loss",
     "dice": "Dice",
     "jaccard": "Jaccard",
+    "surface_dice": "Surface Dice",
+    "hausdorff_95": "95 % Hausdorff distance",
     "AUC": "AUC (MedMNIST)",
     "ACC": "Accuracy (MedMNIST)",
 }
@@ -44,7 +46,11 @@ NETWORK_NAMES: Mapping[str, str] = {
     "central-slice": "Central slice",
     "largest-slice": "Largest slice",
     "radiomics": "Radiomics, random forest",
+    "mixsearch": "MixSearch",
     "unet": "U-Net",
+    "unet-plus-plus": "U-Net++",
+    "attention-unet": "Attention U-Net",
+    "dynunet": "DynUNet",
 }
 
 GLOSSARY: Mapping[str, str] = {
@@ -62,6 +68,13 @@ GLOSSARY: Mapping[str, str] = {
     "Exact match": "The share of cases of which every label is told right.",
     "Log loss, Brier score": "Two errors of the stated probabilities: the lower, the better. Being sure and wrong "
     "costs most.",
+    "Dice": "How far an answered mask agrees with the true one: twice the area that both mark, over the sum of both "
+    "areas. 1 is the same, 0 is nothing in common. The mean over the cases, then over the classes.",
+    "Jaccard": "The area that both masks mark, over the area that either marks. It orders masks as Dice does, and is "
+    "lower.",
+    "95 % Hausdorff distance": "How far the two outlines are apart at their worst, leaving out the worst 5 %: the "
+    "lower, the better. In millimetres where the data tell how large a pixel is, else in pixels.",
+    "Surface Dice": "The share of the two outlines that lies within a tolerance of the other one.",
     "95 % interval": "The range of values that agree with these test cases: other patients of the same kind would give "
     "another number, mostly within it. A small test set makes it wide.",
     "Inside the noise": "The difference between two networks is no larger than chance alone makes it, at this number "
@@ -83,7 +96,11 @@ GLOSSARY: Mapping[str, str] = {
     "Cell, block": "A block is a normal cell, which extracts features, and a reduction cell, which halves the image "
     "and pools it over several sizes at once. In DARTS and MM-NAS a cell is a graph of nodes that add operations; the "
     "network repeats two of them, and the reduction cell halves the image.",
-    "MACs": "Multiply-accumulate operations to classify one image; half the number of floating-point operations.",
+    "Weave": "The networks of MixSearch: maps of features in rows by size and columns by layer. At each place cells "
+    "from the row above (down), the same row (normal) and the row below (up) meet, each with a weight, beta.",
+    "Output, exit": "A place at which a network already answers. Stopping at an early one saves time; the last one is "
+    "the answer that is measured.",
+    "MACs": "Multiply-accumulate operations for one image; half the number of floating-point operations.",
     "Parameters": "The numbers that training sets; four bytes each on disk.",
     "Indicator": "A number computed from an untrained network and one batch of images, meant to tell how well it will "
     "do once trained. It is cheap and imperfect.",

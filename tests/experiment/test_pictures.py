@@ -1,7 +1,7 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from archimed.experiment.picture_files import Answer, PicturedCase, write_pictur
 from archimed.experiment.pictures import dice_by_case, masks_of, mean_dice, ranked
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
-from archimed.training.recipe import Recipe
 
 TASK = ImagingTask("segmentation", ("background", "core", "rim"), 1, (16, 16))
 
@@ -34,30 +33,15 @@ class TwoExits(nn.Module):
         return self.exits(images)[-1]
 
 
-def bench_of(images: Tensor, patch_size: int | None) -> Any:
-    training = SimpleNamespace(images=Arrays.of(images))
-    dataset = SimpleNamespace(
-        images=images, folds=[SimpleNamespace(train=())], subset=lambda _: training, rows=lambda _: [0]
-    )
-    recipe = Recipe(patch_size=patch_size)
-    return SimpleNamespace(
-        data_of=lambda _: dataset,
-        machine=Machine(1),
-        experiment=SimpleNamespace(method=SimpleNamespace(training=recipe)),
-    )
-
-
-@pytest.mark.parametrize("patch_size", [None, 8])
-def test_every_exit_answers_as_if_it_were_alone(patch_size: int | None) -> None:
-    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("side", [16, 8])
+def test_every_exit_answers_as_if_it_were_alone(side: int) -> None:
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     network, normalise = TwoExits(), Normalisation(1.0, (0.0,), (1.0,))
-    stored = StoredNetwork(network, TASK, normalise)
-    job: Any = SimpleNamespace(repeat=SimpleNamespace(fold=0))
-    bench = bench_of(images, patch_size)
-    found = masks_of(bench, job, 1, stored, every_exit=True)
-    for mask, logits in zip(found, network.exits(images[1:]), strict=True):
+    stored = StoredNetwork(network, replace(TASK, image_size=(side, side)), normalise)
+    found = masks_of(Arrays.of(image), stored, Machine(1), every_exit=True)
+    for mask, logits in zip(found, network.exits(image), strict=True):
         assert torch.equal(mask, logits[0].argmax(0).to(torch.uint8))
-    (last,) = masks_of(bench, job, 1, stored, every_exit=False)
+    (last,) = masks_of(Arrays.of(image), stored, Machine(1), every_exit=False)
     assert torch.equal(last, found[-1])
 
 
