@@ -10,7 +10,10 @@ import typer
 from archimed.files import read_json
 from archimed.runs import RunDirectory
 
-SHOWN = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "macro_f1", "exact_match")
+SHOWN = (
+    *("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "macro_f1", "exact_match"),
+    *("dice", "surface_dice", "hausdorff_95"),
+)
 COLUMNS = 3
 
 

@@ -61,15 +61,22 @@ def load_dataset(
     return read_source(source, settings, seed, Problems(strict=True), progress)
 
 
-def load_cases(source: str, settings: DataSettings, seed: int, image_size: tuple[int, ...]) -> Dataset:
+def load_cases(source: str, settings: DataSettings, seed: int, image_size: tuple[int, ...] | None) -> Dataset:
     """As `load_dataset`, for data whose cases are all used alike: undivided, so that any number of them will do.
+
+    Args:
+        source: as in `load_dataset`.
+        settings: the `data.*` settings.
+        seed: of phantoms.
+        image_size: pixels per axis, in place of `settings.image_size`; None leaves that.
 
     Raises:
         DataError: on the first flaw that forbids the use of the data.
     """
     problems = Problems(strict=True)
     source, settings = own_settings(source, settings)
-    settings = dataclasses.replace(settings, image_size=image_size)  # type: ignore[arg-type]  # pydantic checks it
+    if image_size is not None:
+        settings = dataclasses.replace(settings, image_size=image_size)  # type: ignore[arg-type]  # pydantic checks it
     dataset = _read(source, settings, seed, problems, None)
     return dataclasses.replace(dataset, notes=(*dataset.notes, *problems.cautions))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archimed.evaluation.intervals import IntervalRow
-from archimed.evaluation.mask_cautions import rare_classes
+from archimed.evaluation.mask_cautions import few_cases, rare_classes
 from archimed.task import LOWER_IS_BETTER, ImagingTask
 
 LEADING = ("auc", "accuracy", "exact_match", "dice")  # the first of these that a task has stands for its figures
@@ -70,7 +70,7 @@ def cautions(findings: Findings) -> list[str]:
     """All cautions of a run, the gravest first."""
     return [
         *absent_classes(findings.task, findings.counts),
-        *(rare_classes(findings.counts) if findings.task.kind == "segmentation" else []),
+        *(few_masks(findings) if findings.task.kind == "segmentation" else []),
         *better_baselines(findings.comparisons),
         *majority_answer(findings.task, findings.counts, findings.test),
         *unknown_labels(findings.known, findings.complete, findings.cases.get("test", 0)),
@@ -83,6 +83,12 @@ def cautions(findings: Findings) -> list[str]:
         *validation_gap(findings.validation, findings.test),
         *too_little_repetition(findings.chosen, findings.seeds, findings.comparisons, findings.patients),
     ]
+
+
+def few_masks(findings: Findings) -> list[str]:
+    """Test cases too few for the figures of masks, in all or of a class."""
+    counts = findings.counts.get("test", {})
+    return [*few_cases(findings.cases.get("test", 0)), *rare_classes(findings.task, counts)]
 
 
 def absent_classes(task: ImagingTask, counts: Mapping[str, Mapping[str, int]]) -> list[str]:

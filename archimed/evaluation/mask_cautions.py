@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from archimed.evaluation.masks import LeftOut
+from archimed.task import ImagingTask
 
 FEW = 5  # cases with a class, below which its figures say little
+FEW_CASES = 10  # in all, below which percentile intervals of means are clearly too narrow
 
 
 def mask_cautions(chosen: str, counts: Mapping[str, LeftOut], unit: str, tolerance: float) -> list[str]:
@@ -19,12 +21,19 @@ def mask_cautions(chosen: str, counts: Mapping[str, LeftOut], unit: str, toleran
     return [*empty_masks(chosen, counts), *measured_distances(unit, tolerance)]
 
 
-def rare_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Classes that few test masks hold; `counts` by split and class."""
+def rare_classes(task: ImagingTask, counts: Mapping[str, int]) -> list[str]:
+    """Classes that few test masks hold; `counts` are test cases by class."""
+    few = [f"{name} ({counts[name]})" for name in task.class_names[1:] if 0 < counts.get(name, 0) < FEW]
+    return [f"Few test masks hold {' and '.join(few)}: the figures of a class say little there."] if few else []
+
+
+def few_cases(cases: int) -> list[str]:
+    """A test set so small that resampling it understates what another one would give."""
+    if cases >= FEW_CASES:
+        return []
     return [
-        f"Only {masks} test {'mask holds' if masks == 1 else 'masks hold'} {name}: its figures say little."
-        for name, masks in counts.get("test", {}).items()
-        if 0 < masks < FEW
+        f"With {cases} test {'image' if cases == 1 else 'images'} every interval is too narrow: resamples of so few "
+        f"hardly differ. Take the figures as examples."
     ]
 
 

@@ -1,7 +1,7 @@
 """External validation: the trained networks of a run on data they were not made for; nothing is trained or chosen."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,42 @@ import torch
 from archimed.data.dataset import Dataset
 from archimed.data.source import load_cases
 from archimed.errors import DataError, RunError
-from archimed.evaluation.bootstrap import RepeatPredictions
+from archimed.evaluation.bootstrap import RepeatPredictions, Tested
 from archimed.evaluation.intervals import metric_intervals
-from archimed.evaluation.metrics import metrics
+from archimed.evaluation.masks import RepeatMasks
+from archimed.experiment.answering import answered
+from archimed.experiment.mask_summary import mask_cautions_of, mask_results
 from archimed.experiment.networks import StoredNetwork, load_network
-from archimed.experiment.predictions import SplitPredictions, write_predictions
+from archimed.experiment.predictions import write_predictions
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import Experiment, experiment_from_document
+from archimed.experiment.sources import FOREGROUND, with_one_foreground
 from archimed.files import read_json, write_json
-from archimed.runs import RunDirectory
+from archimed.runs import NetworkFolder, RunDirectory, read_place
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import choose_device
-from archimed.training.prediction import predict
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where one trained network of a run lies.
+
+    Attributes:
+        path: its folder.
+        name: the network's name, with the data set it was trained on where the run has several.
+        network: its name in the run.
+        fold: its fold.
+        seed: its seed.
+        dataset: the data set it was trained on; None where the run has one.
+    """
+
+    path: Path
+    name: str
+    network: str
+    fold: int
+    seed: int
+    dataset: str | None
 
 
 def validate_externally(run: Path, source: str, out: Path, observer: Observer) -> dict[str, Any]:
@@ -32,57 +55,88 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         RunError: the run has no trained networks, or the folder holds other files.
         DataError: the data have other classes or channels than the networks.
     """
-    directory = RunDirectory(run)
-    experiment = experiment_from_document(directory.read_experiment())
-    folders = sorted(path.parent for path in (run / "networks").glob("*/*/weights.safetensors"))
-    if not folders:
+    experiment = experiment_from_document(RunDirectory(run).read_experiment())
+    found = trained_networks(run)
+    if not found:
         raise RunError(f"External validation needs trained networks; {run} has none. Go on with: archimed resume {run}")
     if out.exists() and any(out.iterdir()):
         raise RunError(f"An output folder is new or empty; {out} holds files. Choose another --out.")
     observer.stage(f"read data: {source}")
     dataset: Dataset | None = None
-    repeats: dict[str, list[RepeatPredictions]] = {}
-    for number, path in enumerate(folders, start=1):
-        name = path.parent.name
-        folder = directory.network(name, *fold_and_seed(path))
-        stored = load_network(folder, experiment.method.space)
+    repeats: dict[str, list[Tested]] = {}
+    for number, trained in enumerate(found, start=1):
+        stored = load_network(NetworkFolder(trained.path), experiment.method.space)
         if dataset is None:
-            found = load_cases(source, experiment.data, experiment.seed, stored.task.image_size)
-            dataset = with_classes(found, stored.task)
+            dataset = other_data(source, experiment, stored.task)
             observer.stage("predict")
-        repeats.setdefault(name, []).append(predicted(experiment, stored, dataset, fold_and_seed(path), out / name))
-        observer.progress(number, len(folders), "networks")
-    return summarise(directory, experiment, dataset, repeats, out) if dataset else {}
+        check_same_task(stored.task, dataset.task)
+        repeats.setdefault(trained.name, []).append(predicted(experiment, stored, dataset, trained, out))
+        observer.progress(number, len(found), "networks")
+    return summarise(run, experiment, dataset, found, repeats, out) if dataset else {}
+
+
+def trained_networks(run: Path) -> list[Trained]:
+    """Every trained network of a run, by name and folder.
+
+    Raises:
+        RunError: a folder is not named as those of networks are.
+    """
+    found = []
+    for path in sorted(path.parent for path in (run / "networks").glob("*/*/weights.safetensors")):
+        place, network = read_place(path.name), path.parent.name
+        if place is None:
+            raise RunError(f"A network's folder is named fold<k>.seed<s>; got {path}.")
+        fold, seed, dataset = place
+        found.append(Trained(path, f"{network} ({dataset})" if dataset else network, network, fold, seed, dataset))
+    return found
+
+
+def other_data(source: str, experiment: Experiment, trained: ImagingTask) -> Dataset:
+    """The cases of other data, prepared as the run prepared its own."""
+    settings = experiment.data
+    size: tuple[int, ...] | None = trained.image_size
+    if trained.kind == "segmentation":
+        # The task of such a network has the size of its patches; images keep their own unless the run says otherwise.
+        side = experiment.method.training.image_size
+        size = None if side is None else (side,) * trained.spatial_dims
+        if trained.class_names == FOREGROUND:
+            settings = replace(settings, mask_values="foreground")
+    dataset = load_cases(source, settings, experiment.seed, size)
+    if trained.class_names == FOREGROUND:
+        dataset = with_one_foreground(dataset)
+    return with_classes(dataset, trained)
 
 
 def predicted(
-    experiment: Experiment, stored: StoredNetwork, dataset: Dataset, place: tuple[int, int], out: Path
-) -> RepeatPredictions:
-    """The predictions of one network for all cases, written beside its metrics."""
-    check_same_task(stored.task, dataset.task)
+    experiment: Experiment, stored: StoredNetwork, dataset: Dataset, trained: Trained, out: Path
+) -> RepeatPredictions | RepeatMasks:
+    """The answers of one network to all cases, written beside its metrics."""
     chosen = experiment.machine
     machine = Machine(chosen.threads or 1, choose_device(chosen.device))
-    probabilities = predict(stored.network, dataset.images, stored.normalise, stored.task.kind, machine).numpy()
-    target, cases = dataset.target.numpy(), tuple(case.id for case in dataset.cases)
-    folder = out / f"fold{place[0]}.seed{place[1]}"
-    write_predictions(
-        folder / "predictions.csv", stored.task, [SplitPredictions("external", cases, target, probabilities)]
-    )
-    write_json(folder / "metrics.json", {"external": metrics(stored.task, target, probabilities)})
-    patients = tuple(case.patient for case in dataset.cases)
+    cases = tuple(case.id for case in dataset.cases)
+    answers = answered(stored, dataset, cases, "external", machine, experiment.evaluation)
+    folder = out / trained.network / trained.path.name
+    write_predictions(folder / "predictions.csv", stored.task, [answers])
+    write_json(folder / "metrics.json", {"external": answers.metrics(stored.task)})
     # Every network meets all cases, whatever fold it was trained in: its repeats are like seeds of one fold.
-    return RepeatPredictions(0, place[0] * 1_000_000 + place[1], cases, patients, target, probabilities)
+    seed = trained.fold * 1_000_000 + trained.seed
+    return answers.tested(0, seed, {case.id: case.patient for case in dataset.cases})
 
 
 def with_classes(dataset: Dataset, trained: ImagingTask) -> Dataset:
     """The data with the classes of the network, if each of theirs is one of them; else as they are."""
-    names = dataset.task.class_names
-    one_class = not {"multi-label", "segmentation"} & {dataset.task.kind, trained.kind}
-    if not one_class or not {*names} <= {*trained.class_names}:
+    names, kinds = dataset.task.class_names, {dataset.task.kind, trained.kind}
+    masks = kinds == {"segmentation"}
+    if "multi-label" in kinds or ("segmentation" in kinds and not masks) or not {*names} <= {*trained.class_names}:
         return dataset
     numbers = torch.tensor([trained.class_names.index(name) for name in names])
     task = replace(dataset.task, kind=trained.kind, class_names=trained.class_names)
-    return replace(dataset, task=task, target=numbers[dataset.target])
+    if dataset.masks is None:
+        return replace(dataset, task=task, target=numbers[dataset.target])
+    target = dataset.target.new_zeros(len(dataset.target), trained.num_outputs)
+    target[:, numbers] = dataset.target
+    codes = bytes([*numbers.tolist(), *[0] * (256 - len(names))])
+    return replace(dataset, task=task, target=target, masks=dataset.masks.recoded(codes))
 
 
 def check_same_task(trained: ImagingTask, met: ImagingTask) -> None:
@@ -100,32 +154,33 @@ def check_same_task(trained: ImagingTask, met: ImagingTask) -> None:
 
 
 def summarise(
-    directory: RunDirectory,
+    run: Path,
     experiment: Experiment,
     dataset: Dataset,
-    repeats: Mapping[str, list[RepeatPredictions]],
+    found: Sequence[Trained],
+    repeats: Mapping[str, list[Tested]],
     out: Path,
 ) -> dict[str, Any]:
     """The summary of an external validation, beside what the run's own test part gave."""
-    settings = experiment.evaluation
-    inside = read_json(directory.summary)["networks"] if directory.summary.exists() else {}
+    settings, task = experiment.evaluation, dataset.task
+    own = RunDirectory(run).summary
+    inside = read_json(own)["networks"] if own.exists() else {}
     networks = {}
     for name, members in repeats.items():
-        network = directory.network(name, 0, experiment.seed)
-        size = read_json(network.architecture)
+        first = next(trained for trained in found if trained.name == name)
+        size = read_json(NetworkFolder(first.path).architecture)
+        intervals = metric_intervals(
+            task, members, experiment.seed, settings.resamples, confidence=settings.confidence, network=name
+        )
+        masks = [repeat for repeat in members if isinstance(repeat, RepeatMasks)]
         networks[name] = {
             "parameters": size["parameters"],
             "macs": size["macs"],
-            "test": metric_intervals(
-                dataset.task,
-                members,
-                experiment.seed,
-                settings.resamples,
-                confidence=settings.confidence,
-                network=name,
-            ),
-            "test_of_the_run": inside.get(name, {}).get("test", {}),
+            "test": intervals,
+            **(mask_results(dataset, {"test": masks}, experiment, name) if masks else {}),
+            "test_of_the_run": test_of_the_run(inside.get(first.network, {}), first.dataset),
         }
+    told = mask_cautions_of(networks[next(iter(networks))], next(iter(networks)), settings) if dataset.masks else []
     summary = {
         "method": experiment.method.name,
         "data": dataset.name,
@@ -134,6 +189,7 @@ def summarise(
         "networks": networks,
         "cautions": [
             f"All {len(dataset.cases)} cases of {dataset.name} were predicted; nothing was trained or chosen on them.",
+            *told,
             *dataset.notes,
         ],
     }
@@ -141,9 +197,7 @@ def summarise(
     return summary
 
 
-def fold_and_seed(path: Path) -> tuple[int, int]:
-    """Fold and seed from the name of a network's folder, `fold<k>.seed<s>`."""
-    fold, _, seed = path.name.removeprefix("fold").partition(".seed")
-    if not (fold.isdigit() and seed.isdigit()):
-        raise RunError(f"A network's folder is named fold<k>.seed<s>; got {path}.")
-    return int(fold), int(seed)
+def test_of_the_run(network: Mapping[str, Any], dataset: str | None) -> Any:
+    """What a network of the run gave on the test part of the data set it was trained on; empty if nobody knows."""
+    inside = network if dataset is None else network.get("datasets", {}).get(dataset, {})
+    return inside.get("test", {})

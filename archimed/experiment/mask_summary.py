@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from archimed.data.dataset import Dataset
 from archimed.evaluation.intervals import IntervalRow, metric_intervals
 from archimed.evaluation.mask_cautions import mask_cautions
 from archimed.evaluation.masks import LeftOut, RepeatMasks, left_out
+from archimed.evaluation.settings import EvaluationSettings
 from archimed.experiment.answering import distance_unit
 from archimed.experiment.repeats import mask_repeats
 from archimed.experiment.settings import Experiment
@@ -17,14 +19,29 @@ from archimed.task import ImagingTask
 ClassIntervals = dict[str, dict[str, IntervalRow]]
 
 
-def mask_results(bench: Workbench, members: list[Job]) -> dict[str, Any]:
-    """Of one network: `classes` by split, `left_out` by class over all its test answers, and `distance_unit`."""
+def own_mask_results(bench: Workbench, members: list[Job]) -> dict[str, Any]:
+    """`mask_results` of one network on the data set it was trained on; empty unless that has masks."""
     dataset, name = bench.data_of(members[0].repeat), members[0].selection.network
+    if dataset.masks is None:
+        return {}
     repeats = {split: mask_repeats(bench, members, split) for split in ("validation", "test")}
+    return mask_results(dataset, repeats, bench.experiment, name)
+
+
+def mask_results(
+    dataset: Dataset, repeats: Mapping[str, list[RepeatMasks]], experiment: Experiment, network: str
+) -> dict[str, Any]:
+    """Of one network: `classes` by split, `left_out` by class over all its test answers, and `distance_unit`.
+
+    Args:
+        dataset: what the cases are of.
+        repeats: the network's answers, by split, among them `test`.
+        experiment: its seed and `evaluation.*` settings are read.
+        network: name of the network.
+    """
     return {
         "classes": {
-            split: class_intervals(dataset.task, of_split, bench.experiment, name)
-            for split, of_split in repeats.items()
+            split: class_intervals(dataset.task, of_split, experiment, network) for split, of_split in repeats.items()
         },
         "left_out": left_out_of(dataset.task, repeats["test"]),
         "distance_unit": distance_unit(dataset),
@@ -55,9 +72,15 @@ def left_out_of(task: ImagingTask, repeats: list[RepeatMasks]) -> dict[str, dict
     return {name: asdict(counts) for name, counts in found.items()}
 
 
-def mask_cautions_of(bench: Workbench, networks: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of the figures of the method's own network."""
-    chosen = bench.experiment.method.name
-    counts = {name: LeftOut(**found) for name, found in networks[chosen].get("left_out", {}).items()}
-    unit = networks[chosen].get("distance_unit", "pixels")
-    return mask_cautions(chosen, counts, unit, bench.experiment.evaluation.surface_tolerance_mm)
+def mask_cautions_of(results: Mapping[str, Any], network: str, settings: EvaluationSettings) -> list[str]:
+    """What a reader must know of the figures of one network's masks.
+
+    Args:
+        results: the network's part of summary.json; those that lack `mask_results` give nothing.
+        network: name of the network.
+        settings: the tolerance of surface Dice is read.
+    """
+    counts = {name: LeftOut(**found) for name, found in results.get("left_out", {}).items()}
+    if not counts:
+        return []
+    return mask_cautions(network, counts, results["distance_unit"], settings.surface_tolerance_mm)

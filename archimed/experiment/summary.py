@@ -13,7 +13,7 @@ from archimed.evaluation.intervals import intervals_of
 from archimed.evaluation.significance import compare_with
 from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.class_summary import class_results, no_class_results
-from archimed.experiment.mask_summary import mask_cautions_of, mask_results
+from archimed.experiment.mask_summary import mask_cautions_of, own_mask_results
 from archimed.experiment.repeats import repeats_of
 from archimed.experiment.search_stage import wanted_networks
 from archimed.experiment.train_stage import Job, jobs
@@ -88,7 +88,7 @@ def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> di
         "seconds": sum(one["seconds"] for one in measured),
         "validation": intervals_of(resampled(bench, members, "validation"), confidence),
         "test": intervals_of(test, confidence),
-        **(mask_results(bench, members) if bench.data_of(members[0].repeat).masks is not None else {}),
+        **own_mask_results(bench, members),
         "repeats": [
             {"fold": job.repeat.fold, "seed": job.repeat.seed, "parameters": size["parameters"], "macs": size["macs"]}
             | one
@@ -106,8 +106,7 @@ def all_cautions(
     """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
     chosen = bench.experiment.method.name
     found = cautions(findings(bench, networks[chosen], comparisons))
-    if bench.training_data.masks is not None:
-        found += mask_cautions_of(bench, networks)
+    found += mask_cautions_of(networks[chosen], chosen, bench.experiment.evaluation)
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
     found += dict.fromkeys(text for repeat in bench.repeats() for text in search_cautions(bench, repeat))
