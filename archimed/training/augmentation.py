@@ -3,8 +3,6 @@
 Only what a network trains on is changed: validation and test images never are, nor what a `Fitted` network reads.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float, Int, Num, Shaped
 from torch import Tensor
@@ -33,10 +31,13 @@ def augment(
     seed: int,
     epoch: int,
     step: int,
+    *,
+    has_region: bool = False,
 ) -> tuple[Float[Tensor, "batch channel *space"], Num[Tensor, "batch *rest"]]:
     """Normalised images as one step sees them, on their device and in their memory layout, and their target.
 
-    A target that tells of pixels is turned over, turned and shifted exactly as its image is; others stay as they are.
+    A target that tells of pixels is turned over, turned and shifted exactly as its image is; others stay as they are. A
+    region, the last channel if there is one, is moved too, but keeps its values.
 
     What is drawn depends on the seed, epoch and step only: an interrupted training goes on with the same images, and
     every network of a run sees the same. Offsets and noise are in units of the spread of each channel of each image,
@@ -46,36 +47,36 @@ def augment(
     names = ("augmentation", epoch, step)
     generator = torch_generator(seed, *names)
     places = _places(images, recipe, generator)
-    changed = torch.empty_like(images).copy_(_moved(images.movedim(1, -1), places).movedim(-1, 1))
-    spread = _per_channel(images.flatten(2).std(2, correction=0), images)
+    changed = torch.empty_like(images).copy_(_moved(images, places))
+    images = images[:, : images.shape[1] - has_region]
+    pictures = changed[:, : images.shape[1]]
+    if recipe.augment_offset or recipe.augment_noise:
+        spread = _per_channel(images.flatten(2).std(2, correction=0), images)
     shape = images.shape[:2]
     if recipe.augment_scale:
-        changed *= _per_channel(1 + recipe.augment_scale * _between_ones(shape, generator), images)
+        pictures *= _per_channel(1 + recipe.augment_scale * _between_ones(shape, generator), images)
     if recipe.augment_offset:
-        changed += spread * _per_channel(recipe.augment_offset * _between_ones(shape, generator), images)
+        pictures += spread * _per_channel(recipe.augment_offset * _between_ones(shape, generator), images)
     if recipe.augment_noise:
         strength = _per_channel(recipe.augment_noise * torch.rand(len(images), 1, generator=generator), images)
         noise = torch.Generator(images.device).manual_seed(derive_seed(seed, *names, "noise"))
-        changed += strength * spread * torch.randn(images.shape, generator=noise, device=images.device)
+        pictures += strength * spread * torch.randn(images.shape, generator=noise, device=images.device)
     return changed, _moved_target(target, images.ndim, places)
 
 
-def _moved(values: Shaped[Tensor, "batch *space_and_more"], places: Sequence[Tensor]) -> Tensor:
-    """Every image read at the pixels that its flips, turn and shift name, in any memory layout."""
-    which = torch.arange(len(values), device=values.device).view(-1, *(1,) * len(places))
-    return values[(which, *places)]
+def _moved(images: Shaped[Tensor, "batch channel *space"], places: Tensor) -> Shaped[Tensor, "batch channel *space"]:
+    """Every image read at the pixels that its flips, turn and shift name."""
+    return images.flatten(2).gather(2, places[:, None].expand(-1, images.shape[1], -1)).view(images.shape)
 
 
-def _moved_target(target: Tensor, image_ndim: int, places: Sequence[Tensor]) -> Tensor:
+def _moved_target(target: Tensor, image_ndim: int, places: Tensor) -> Tensor:
     if not of_pixels(target):
         return target
-    if target.ndim < image_ndim:
-        return _moved(target, places)
-    return _moved(target.movedim(1, -1), places).movedim(-1, 1)
+    return _moved(target, places) if target.ndim == image_ndim else _moved(target[:, None], places)[:, 0]
 
 
-def _places(images: Tensor, recipe: Recipe, generator: torch.Generator) -> list[Int[Tensor, "batch ..."]]:
-    """Along each axis the pixel from which each pixel of each image comes, of a shape that spreads over the image."""
+def _places(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Int[Tensor, "batch pixel"]:
+    """The number of the pixel, row by row, from which each pixel of each image comes; the same in all its channels."""
     count, sizes = len(images), images.shape[2:]
     flips, swapped = _orientations(count, sizes, recipe, generator)
     shifts = _shifts(count, sizes, recipe, generator)
@@ -89,7 +90,10 @@ def _places(images: Tensor, recipe: Recipe, generator: torch.Generator) -> list[
     if bool(swapped.any()):
         here = swapped.to(device).view(count, *(1,) * dims)
         along[-2:] = [torch.where(here, places.transpose(-1, -2), places) for places in along[-2:]]
-    return along
+    numbers = along[0]
+    for size, places in zip(sizes[1:], along[1:], strict=True):
+        numbers = numbers * size + places
+    return numbers.flatten(1)
 
 
 def _orientations(

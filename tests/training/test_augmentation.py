@@ -148,6 +148,18 @@ def test_masks_move_with_their_images(shape: tuple[int, ...]) -> None:
     assert torch.equal(augment(batch, mask, ALL, 0, 1, 0)[1], augment(batch, mask, moves, 0, 1, 0)[1])
 
 
+def test_a_region_moves_with_its_image_and_keeps_its_values() -> None:
+    batch = images((3, 2, 6, 6))
+    batch = torch.cat([batch, (batch[:, :1] > batch.mean()).float()], dim=1)
+    target = torch.zeros(3, dtype=torch.int64)
+    moves = Recipe(augment_flips=True, augment_turns=True, augment_shift=0.2)
+    whole = replace(moves, augment_scale=0.1, augment_offset=0.1, augment_noise=0.2)
+    moved, _ = augment(batch, target, moves, 0, 1, 0)
+    found, _ = augment(batch, target, whole, 0, 1, 0, has_region=True)
+    assert torch.equal(found[:, 2], moved[:, 2])
+    assert not torch.equal(found[:, :2], moved[:, :2])
+
+
 def test_nothing_is_changed_unless_asked() -> None:
     assert not augments(Recipe())
     assert augments(ALL)
@@ -171,7 +183,9 @@ def test_an_interrupted_training_sees_the_images_of_an_unbroken_one(
     whole = problem.network()
     steps: list[tuple[int, int]] = []
 
-    def told(batch: Tensor, target: Tensor, recipe: Recipe, seed: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def told(
+        batch: Tensor, target: Tensor, recipe: Recipe, seed: int, epoch: int, step: int, **_: object
+    ) -> tuple[Tensor, Tensor]:
         steps.append((epoch, step))
         return augment(batch, target, recipe, seed, epoch, step)
 
@@ -199,7 +213,7 @@ def test_an_interrupted_training_sees_the_images_of_an_unbroken_one(
 def test_batches_of_one_are_of_two_for_batch_normalisation(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: set[int] = set()
 
-    def told(batch: Tensor, target: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    def told(batch: Tensor, target: Tensor, *_: object, **_named: object) -> tuple[Tensor, Tensor]:
         sizes.add(len(batch))
         return batch, target
 
