@@ -34,7 +34,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """One training of one network: a fold and a seed, and the data set in a run of several."""
+    """One training of one network: a fold and a seed, and the data set in a run of several.
+
+    `scores` has a record for each class of each test case, of a segmentation; undefined scores are None.
+    """
 
     name: str
     fold: int
@@ -44,6 +47,7 @@ class TrainedNetwork:
     epochs: tuple[Record, ...] = ()
     metrics: Record = field(default_factory=dict)
     test: Predictions | None = None
+    scores: tuple[Record, ...] = ()
 
     @property
     def repeat(self) -> str:
@@ -199,6 +203,7 @@ def trained_networks(folder: Path) -> Iterator[TrainedNetwork]:
             epochs=tuple(lines(path / "epochs.jsonl")),
             metrics=record(path / "metrics.json"),
             test=read_predictions(path / "predictions.csv", "test"),
+            scores=tuple(read_scores(path / "predictions.csv", "test")),
         )
 
 
@@ -217,6 +222,24 @@ def read_predictions(path: Path, split: str) -> Predictions | None:
     except (KeyError, ValueError, TypeError, IndexError):
         raise RunError(f"A table of predictions is damaged: {path}. Run again: archimed evaluate RUN") from None
     return Predictions(tuple(row.get("case") or "" for row in rows), target, probabilities)
+
+
+def read_scores(path: Path, split: str) -> Iterator[Record]:
+    """The rows of one split of a segmentation's predictions.csv; none of another task's, or if it is absent."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get("split") == split and "class" in row and "dice" in row:
+                yield {"case": row.get("case"), "class": row["class"], "dice": defined(row["dice"])}
+
+
+def defined(cell: str | None) -> float | None:
+    """A number in a table; None where the cell is empty or holds something else."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return None
 
 
 def label_matrix(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> NDArray[np.float64]:

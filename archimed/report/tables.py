@@ -18,6 +18,7 @@ from archimed.report.words import (
 )
 
 MOST_METRICS = 8  # columns of the page's table of networks; the file has all
+DISTANCES = ("hausdorff_95",)  # in the unit that the results name
 OPERATING = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision")  # depend on a threshold
 
 
@@ -45,7 +46,8 @@ class Table:
 def network_table(run: Run) -> Table:
     """Networks by metrics with intervals, then parameters, MACs and training seconds."""
     metrics = metrics_of(run)
-    head = ["Network", *map(metric_name, metrics[:MOST_METRICS]), "Parameters", "MACs", "Training"]
+    heads = metric_heads(metrics[:MOST_METRICS], run.networks.get(run.chosen, {}))
+    head = ["Network", *heads, "Parameters", "MACs", "Training"]
     rows, details, raw = [], [], []
     for name, results in run.networks.items():
         cells = [cell_of(results, "test", metric) for metric in metrics]
@@ -58,6 +60,12 @@ def network_table(run: Run) -> Table:
     file: list[Sequence[object]] = [["network", *columns, "parameters", "macs", "seconds"], *raw]
     caption = "Test results of every network, with 95 % intervals below"
     return Table("networks", caption, head, rows, details, file)
+
+
+def metric_heads(metrics: Sequence[str], results: Record) -> list[str]:
+    """The heads of columns of metrics, with the unit below a distance."""
+    unit = str(results.get("distance_unit") or "")
+    return [f"{metric_name(metric)}{chr(10) + unit if unit and metric in DISTANCES else ''}" for metric in metrics]
 
 
 def raw_limits(cell: object) -> list[float | None]:
