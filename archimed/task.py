@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TaskKind = Literal["binary", "multi-class", "ordinal", "multi-label", "segmentation"]
+REGION = "region"  # name of a channel that holds a region of interest
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error", "hausdorff_95"})  # of all others, higher is
 
 
@@ -18,7 +19,8 @@ class ImagingTask:
             network has one output for each. The positive class of a binary task is the last.
         channels: image channels (grey 1, RGB 3, or one per modality).
         image_size: pixels per axis, without channels: (height, width) or (depth, height, width).
-        channel_names: what each channel shows, for example "PET"; empty where the data do not say.
+        channel_names: what each channel shows, for example "PET"; empty where the data do not say. A last one called
+            "region" holds the region of interest, 0 or 1, and is no image.
     """
 
     kind: TaskKind
@@ -26,6 +28,16 @@ class ImagingTask:
     channels: int
     image_size: tuple[int, ...]
     channel_names: tuple[str, ...] = ()
+
+    @property
+    def has_region(self) -> bool:
+        """Whether the last channel is a region of interest."""
+        return len(self.channel_names) > 1 and self.channel_names[-1] == REGION
+
+    @property
+    def image_channels(self) -> int:
+        """Channels but for that of a region."""
+        return self.channels - self.has_region
 
     @property
     def num_outputs(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from archimed.data.dataset import Dataset
+from archimed.data.preparation.common_grid import CommonGrid
 from archimed.data.source import load_cases
 from archimed.errors import DataError, RunError
 from archimed.evaluation.bootstrap import RepeatPredictions, Tested
@@ -55,7 +56,10 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         RunError: the run has no trained networks, or the folder holds other files.
         DataError: the data have other classes or channels than the networks.
     """
-    experiment = experiment_from_document(RunDirectory(run).read_experiment())
+    directory = RunDirectory(run)
+    experiment = experiment_from_document(directory.read_experiment())
+    if grid := read_json(directory.data).get("grid"):
+        experiment = replace(experiment, data=CommonGrid.from_json(grid).asked_by(experiment.data))
     found = trained_networks(run)
     if not found:
         raise RunError(f"External validation needs trained networks; {run} has none. Go on with: archimed resume {run}")

@@ -82,6 +82,8 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
             f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
             f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
         )
+        if dataset.grid is not None:
+            observer.say(dataset.grid.words)
     if bench.has_several:
         check_shared(experiment, bench.training_sets, bench.looked())
     if experiment.architecture and not run.experiment.exists():

@@ -173,15 +173,15 @@ def default_document(method_name: str) -> dict[str, Any]:
 
 
 def preset_assignments(method_name: str, preset: str) -> dict[str, Any]:
-    """The dotted settings that a preset of a method lays over the defaults.
+    """The dotted settings that a preset of a method lays over the defaults, those of its preset `default` included.
 
     Raises:
         SettingsError: the method has no such preset.
     """
-    presets = {"default": {}, **find_method(method_name).presets}
+    presets: dict[str, Mapping[str, Any]] = {"default": {}, **find_method(method_name).presets}
     if preset not in presets:
         raise SettingsError(f"{method_name} has the presets {', '.join(presets)}; got {preset!r}.")
-    return dict(presets[preset])
+    return {**presets["default"], **presets[preset]}
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -371,8 +371,9 @@ def explain_settings(method_name: str) -> list[dict[str, str]]:
         "machine": MachineSettings(),
     }
     rows = []
+    own = preset_assignments(method_name, "default")
     for name, settings in kinds.items():
-        values = plain(settings)
+        values = {field: own.get(f"{name}.{field}", value) for field, value in plain(settings).items()}
         for field, info in settings.__pydantic_fields__.items():
             default = "" if values[field] is None else str(values[field])
             rows.append({"name": f"{name}.{field}", "default": default, "summary": info.description or ""})

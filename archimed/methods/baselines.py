@@ -13,7 +13,8 @@ from archimed.methods.protocol import Selection
 from archimed.methods.random_search import FROM_RANDOM_POOL
 from archimed.spaces import SearchSpace
 from archimed.spaces.fixed import ResNet
-from archimed.spaces.fusion_baselines import fusion_baselines, modalities
+from archimed.spaces.fusion_baselines import fusion_baselines
+from archimed.spaces.modalities import modalities
 from archimed.spaces.segmenters import segmentation_baselines
 from archimed.task import ImagingTask
 

@@ -76,6 +76,7 @@ class MmNas(BilevelMethod):
 
     name: ClassVar[str] = "mm-nas"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {"data.region_channel": True},
         "quick": {
             "space.width": 4,
             "space.num_nodes": 2,
@@ -88,6 +89,7 @@ class MmNas(BilevelMethod):
         },
         "paper": {
             **PLAIN,
+            "data.region_channel": False,
             "space.amplitude": False,
             "search.epochs": 200,
             "search.batch_size": 1,

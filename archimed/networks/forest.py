@@ -75,16 +75,17 @@ class RadiomicsForest(Fitted):
     Nothing is chosen on validation cases: the trees grow as the settings say, until their leaves are pure.
     """
 
-    def __init__(self, num_outputs: int, trees: int) -> None:
+    def __init__(self, num_outputs: int, trees: int, *, outlined: bool = False) -> None:
         super().__init__()
         self.trees = trees
+        self.outlined = outlined
         self.forest = Forest(num_outputs)
 
     def fit(self, images: Iterable[Tensor], target: Num[Tensor, "case *label"], seed: int) -> Tensor:
         """Grow the forest; see `Fitted.fit`."""
         from sklearn.ensemble import RandomForestClassifier
 
-        features = torch.cat([features_of(part) for part in images])
+        features = torch.cat([features_of(part, outlined=self.outlined) for part in images])
         classifier = RandomForestClassifier(self.trees, class_weight="balanced", random_state=seed % 2**32)
         classifier.fit(features.numpy(), target.cpu().numpy())
         arrays = forest_arrays(classifier, self.forest.num_outputs)
@@ -93,16 +94,18 @@ class RadiomicsForest(Fitted):
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image: logarithms of probabilities."""
-        return self._logits(features_of(images))
+        return self._logits(features_of(images, outlined=self.outlined))
 
     def _logits(self, features: Float[Tensor, "case feature"]) -> Float[Tensor, "case output"]:
         shares: Tensor = self.forest(features.to(self.forest.root.device))
         return shares.clamp(min=LEAST).log().float()
 
 
-def features_of(images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch feature"]:
+def features_of(
+    images: Float[Tensor, "batch channel *space"], *, outlined: bool = False
+) -> Float[Tensor, "batch feature"]:
     """Radiomic features of each image, as the forest compares them: float32, on the CPU."""
-    rows = [radiomic_features(image) for image in images.detach().cpu().float().numpy()]
+    rows = [radiomic_features(image, outlined=outlined) for image in images.detach().cpu().float().numpy()]
     return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 

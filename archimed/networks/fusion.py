@@ -30,6 +30,7 @@ from archimed.networks.mixed_cell import (
     recomputed_cells,
 )
 from archimed.networks.operations import FactorisedReduction, Operation
+from archimed.networks.regions import RegionNumbers
 from archimed.networks.stem import StemStride, stem
 from archimed.networks.summing_cell import CellPlan, CellShape, NodeSum
 
@@ -51,7 +52,8 @@ class FusionLayout:
         num_outputs: logits.
         spatial_dims: 2 or 3.
         normalisation: of the whole network.
-        amplitude: whether the head also reads how bright each modality is.
+        amplitude: whether the head also reads how bright each modality is, in the region too where there is one.
+        region: whether a region is the last channel of the images, after those of the modalities.
     """
 
     modalities: tuple[int, ...]
@@ -65,6 +67,7 @@ class FusionLayout:
     spatial_dims: int
     normalisation: Normalisation
     amplitude: bool
+    region: bool = False
 
     @property
     def inputs(self) -> tuple[int, int]:
@@ -92,7 +95,8 @@ class _Fusion(nn.Module):
     """Stems, cells that `make_cell` builds, and the head.
 
     Convolutions without bias and the normalisation of each image leave nothing of how bright it was; with `amplitude`
-    the head reads that too, as the means of each modality's first convolution before its normalisation.
+    the head reads that too, as the means of each modality's first convolution before its normalisation, and what a
+    region tells by itself (see `RegionNumbers`). Every stem reads a region beside its modality.
     """
 
     def __init__(self, layout: FusionLayout, make_cell: Callable[[CellShape], nn.Module], affine: bool) -> None:
@@ -101,7 +105,7 @@ class _Fusion(nn.Module):
         dims, width, kind = layout.spatial_dims, layout.width, layout.normalisation
 
         def make_stem(channels: int) -> nn.Module:
-            return with_normalisation(stem(channels, width, dims, layout.stem_stride), kind, affine)
+            return with_normalisation(stem(channels + layout.region, width, dims, layout.stem_stride), kind, affine)
 
         self.stems = nn.ModuleList(make_stem(channels) for channels in layout.modalities)
         alike = len(set(layout.modalities)) == 1
@@ -114,29 +118,41 @@ class _Fusion(nn.Module):
             convolution(layout.head, layout.head, dims, 3),  # not normalised: of each image the means are what is read
         )
         first: list[Any] = [convolution_then_rest(stem)[0] for stem in self.stems] if layout.amplitude else []
-        amplitudes = sum(layer.out_channels for layer in first)
-        self.head = PooledLinear(layout.head, layout.num_outputs, positive=True, further=amplitudes)
+        further = sum(layer.out_channels for layer in first)
+        if layout.region and layout.amplitude:
+            self.region_numbers = RegionNumbers(sum(layout.modalities))
+            further += self.region_numbers.size
+        self.head = PooledLinear(layout.head, layout.num_outputs, positive=True, further=further)
 
     def logits(self, images: Tensor, run: RunCell) -> Tensor:
         """Logits of each image, the cells computed by `run`."""
-        parts = images.split(self.layout.modalities, dim=1)
+        layout, channels = self.layout, sum(self.layout.modalities)
+        pictures, region = images[:, :channels], images[:, channels:]  # which has no channel if there is no region
+        parts = pictures.split(layout.modalities, dim=1)
         stems = [convolution_then_rest(stem) for stem in self.stems]
-        first = [convolve(part) for (convolve, _), part in zip(stems, parts, strict=True)]
+        first = [convolve(beside(part, region)) for (convolve, _), part in zip(stems, parts, strict=True)]
         outputs = [rest(features) for (_, rest), features in zip(stems, first, strict=True)]
         if len(outputs) == 1:
             outputs *= 2
-        alike = len(set(self.layout.modalities)) == 1
-        total = self.stem_of_sum(reduce(add, parts) if alike else images)
-        normal, reduction = self.cells[: self.layout.num_normal], self.cells[self.layout.num_normal :]
+        alike = len(set(layout.modalities)) == 1
+        total = self.stem_of_sum(beside(reduce(add, parts) if alike else pictures, region))
+        normal, reduction = self.cells[: layout.num_normal], self.cells[layout.num_normal :]
         for k, cell in enumerate(normal):
-            outputs.append(run(k, CELLS[0], cell, outputs[-self.layout.inputs[0] :]))
+            outputs.append(run(k, CELLS[0], cell, outputs[-layout.inputs[0] :]))
         outputs.append(total)
         for k, cell in enumerate(reduction):
             result = run(len(normal) + k, CELLS[1], cell, outputs[-2:])
             outputs = [outputs[-2] if k == 0 else outputs[-1], result]
-        amplitudes = [pooled_positive(features) for features in first] if self.layout.amplitude else []
-        logits: Tensor = self.head(self.convolutions(outputs[-1]), amplitudes)
+        further = [pooled_positive(features) for features in first] if layout.amplitude else []
+        if layout.amplitude and layout.region:
+            further.append(self.region_numbers(pictures, region))
+        logits: Tensor = self.head(self.convolutions(outputs[-1]), further)
         return logits
+
+
+def beside(images: Float[Tensor, "batch ? *space"], region: Float[Tensor, "batch _ *space"]) -> Tensor:
+    """Images with the region as their last channel, if there is one."""
+    return torch.cat([images, region], dim=1) if region.shape[1] else images
 
 
 def convolution_then_rest(stem: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -225,5 +241,7 @@ class MixedFusionNetwork(_Fusion):
         copy_weights(self.stem_of_sum, network.stem_of_sum)
         copy_weights(self.convolutions, network.convolutions)
         copy_weights(self.head, network.head)
+        if self.layout.region and self.layout.amplitude:
+            copy_weights(self.region_numbers, network.region_numbers)
         for mixed, cell in zip(self.cells, network.cells, strict=True):
             copy_cell_weights(mixed, cell.bring, cell.nodes)  # type: ignore[arg-type]

@@ -27,9 +27,14 @@ TEXTURE = ("contrast", "correlation", "homogeneity", "energy", "entropy")
 Vector = NDArray[np.float64]
 
 
-def feature_names(channels: int) -> tuple[str, ...]:
-    """Names of the features of an image of so many channels, in the order of `radiomic_features`."""
-    names = []
+def feature_names(channels: int, *, outlined: bool = False) -> tuple[str, ...]:
+    """Names of the features of an image of so many channels, a region left out, in the order of `radiomic_features`."""
+    names: list[str] = []
+    if outlined:
+        for channel in range(channels):
+            names += [f"channel {channel} texture {name}" for name in TEXTURE]
+            names += [f"channel {channel} in region {name}" for name in INTENSITY]
+        return (*names, *(f"region {name}" for name in SHAPE))
     for channel in range(channels):
         names += [f"channel {channel} {name}" for name in INTENSITY]
         names += [f"channel {channel} texture {name}" for name in TEXTURE]
@@ -38,19 +43,34 @@ def feature_names(channels: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def radiomic_features(image: Float[np.ndarray, "channel *space"]) -> Float[np.ndarray, " feature"]:
+def radiomic_features(
+    image: Float[np.ndarray, "channel *space"], *, outlined: bool = False
+) -> Float[np.ndarray, " feature"]:
     """Features of one image (see `feature_names`); what is undefined is 0.
 
-    The region of a channel is where it is bright (see `regions.bright`), for no outline of a tumour is at hand; each
-    channel is measured in the region of each, so that of PET and CT the density of what takes up tracer is known.
+    If a tumour is `outlined`, the last channel is its region: of all others, intensities are measured in it and texture
+    in its bounding box. Else the region of a channel is where it is bright (see `regions.bright`); each channel is
+    measured in the region of each, so that of PET and CT the density of what takes up tracer is known.
     """
     values = np.asarray(image, dtype=np.float64)
+    if outlined:
+        return _inside(values[:-1], values[-1] > 1 / 2)
     regions = bright(torch.from_numpy(values)).numpy()
     found = []
     for channel, region in zip(values, regions, strict=True):
         found += [intensities(channel), texture(channel), shape(region)]
         found += [intensities(other[region]) for other in values]
     features: Vector = np.nan_to_num(np.concatenate(found), posinf=0.0, neginf=0.0)
+    return features
+
+
+def _inside(channels: Vector, region: Bool[np.ndarray, "*space"]) -> Vector:
+    """Features of the channels in a region."""
+    points = np.argwhere(region)
+    ends = zip(points.min(0), points.max(0) + 1, strict=True) if len(points) else ()
+    box = tuple(slice(low, high) for low, high in ends)
+    found = [np.concatenate([texture(channel[box]), intensities(channel[region])]) for channel in channels]
+    features: Vector = np.nan_to_num(np.concatenate([*found, shape(region)]), posinf=0.0, neginf=0.0)
     return features
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from archimed.networks.layers import Normalisation, batch_norm, convolution, with_normalisation
-from archimed.networks.regions import bright
+from archimed.networks.regions import RegionNumbers, bright
 from archimed.networks.stem import StemStride
 
 View = Literal["whole", "central-slice", "largest-slice"]
@@ -31,6 +31,7 @@ class CnnLayout:
         normalisation: after every convolution but the first.
         num_outputs: logits.
         spatial_dims: of what is convolved, 2 or 3.
+        region: whether a region is the last channel of the images, which every encoder reads too.
     """
 
     encoders: tuple[tuple[int, ...], ...]
@@ -40,6 +41,7 @@ class CnnLayout:
     normalisation: Normalisation
     num_outputs: int
     spatial_dims: int
+    region: bool = False
 
 
 class ReferenceNetwork(nn.Module):
@@ -47,9 +49,14 @@ class ReferenceNetwork(nn.Module):
 
     def __init__(self, layout: CnnLayout) -> None:
         super().__init__()
-        self.channels = layout.encoders
-        self.encoders = nn.ModuleList(Encoder(len(channels), layout) for channels in layout.encoders)
+        last = (-1,) if layout.region else ()
+        self.channels = tuple((*channels, *last) for channels in layout.encoders)
+        self.encoders = nn.ModuleList(Encoder(len(channels), layout) for channels in self.channels)
         features = len(layout.encoders) * (layout.widths[0] + layout.widths[-1])
+        self.measured = sorted({channel for channels in layout.encoders for channel in channels})
+        self.region_numbers = RegionNumbers(len(self.measured)) if layout.region else None
+        if self.region_numbers is not None:
+            features += self.region_numbers.size
         self.head = nn.Sequential(
             nn.Linear(features, layout.hidden), nn.ReLU(), nn.Linear(layout.hidden, layout.num_outputs)
         )
@@ -59,6 +66,8 @@ class ReferenceNetwork(nn.Module):
         parts = [
             encoder(images[:, list(channels)]) for channels, encoder in zip(self.channels, self.encoders, strict=True)
         ]
+        if self.region_numbers is not None:
+            parts.append(self.region_numbers(images[:, self.measured], images[:, -1:]))
         logits: Tensor = self.head(torch.cat(parts, dim=1))
         return logits
 
@@ -101,8 +110,8 @@ class SliceNetwork(nn.Module):
     """A network of images that looks at one axial slice of a volume.
 
     `central-slice` is the middle one (the upper of two). `largest-slice` is the one in which most pixels of the guiding
-    channel are bright (see `regions.bright`), the first of equals: a tumour's own outline is no input, and in PET the
-    isocontour at 40 % of the highest uptake is the common stand-in for it.
+    channel are bright (see `regions.bright`), the first of equals: a tumour's own outline is that channel where it is
+    known, and else in PET the isocontour at 40 % of the highest uptake is the common stand-in for it.
     """
 
     def __init__(self, network: nn.Module, view: View, guide: int) -> None:

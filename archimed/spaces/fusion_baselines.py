@@ -4,7 +4,6 @@ By one modality, early fusion (all channels at once), late fusion (an encoder fo
 the volume, and hand-crafted features. The paper does not give the sizes of its comparison networks: they are ours.
 """
 
-import re
 from collections.abc import Mapping
 
 from pydantic import ConfigDict, Field
@@ -17,6 +16,7 @@ from archimed.networks.forest import RadiomicsForest
 from archimed.networks.layers import Normalisation, check_spatial_dims
 from archimed.networks.reference_cnn import CnnLayout, ReferenceNetwork, SliceNetwork, View, encoder_groups
 from archimed.networks.stem import StemStride
+from archimed.spaces.modalities import modalities
 from archimed.spaces.protocol import SearchSpace, refuse_masks
 from archimed.task import ImagingTask
 
@@ -26,7 +26,8 @@ class ReferenceCnn:
     """A plain network of one encoder, or of several for as many groups of channels, in 2D and 3D, or on one slice.
 
     Several encoders are late fusion: their features meet in one hidden layer. It stands for 3DMCL (Peng et al., 2019)
-    in that modalities are encoded apart, but lacks its learning at several depths and its further tasks.
+    in that modalities are encoded apart, but lacks its learning at several depths and its further tasks. A region that
+    the images have is read by every encoder, and what it tells by itself by the hidden layer.
     """
 
     encoders: tuple[tuple[int, ...], ...] | None = Field(
@@ -61,11 +62,15 @@ class ReferenceCnn:
         check_genotype(genotype, self.choices)
         refuse_masks(task, "reference-cnn")
         check_spatial_dims(task.spatial_dims)
-        encoders = encoder_groups(self.encoders, task.channels)
-        highest = max(self.guide, *(channel for group in encoders for channel in group))
-        if highest >= task.channels or any(not group or min(group) < 0 for group in encoders):
+        encoders = encoder_groups(self.encoders, task.image_channels)
+        highest = max(channel for group in encoders for channel in (*group, -1))
+        if (
+            highest >= task.image_channels
+            or self.guide >= task.channels
+            or any(not group or min(group) < 0 for group in encoders)
+        ):
             raise SettingsError(
-                f"space.encoders and space.guide name channels from 0 to {task.channels - 1}; got {encoders} and "
+                f"space.encoders and space.guide name channels from 0 to {task.image_channels - 1}; got {encoders} and "
                 f"{self.guide}. Name channels that the images have."
             )
         slices = self.view != "whole"
@@ -82,6 +87,7 @@ class ReferenceCnn:
                 normalisation=self.normalisation,
                 num_outputs=task.num_outputs,
                 spatial_dims=2 if slices else task.spatial_dims,
+                region=task.has_region,
             )
         )
         return SliceNetwork(network, self.view, self.guide) if slices else network
@@ -91,8 +97,8 @@ class ReferenceCnn:
 class Radiomics:
     """Hand-crafted features of intensity, shape and texture, read by a random forest; 2D and 3D.
 
-    Stands for HC+RF (Vallieres et al., 2015), but measures what is bright instead of an outlined tumour, and selects
-    no features.
+    Stands for HC+RF (Vallieres et al., 2015), but selects no features, and measures what is bright where the images
+    have no region.
     """
 
     trees: int = Field(default=500, ge=1, description="of the forest, grown until their leaves are pure (ours)")
@@ -116,22 +122,7 @@ class Radiomics:
             raise SettingsError(
                 "The radiomics forest gives each image one class; the task is multi-label. Choose another network."
             )
-        return RadiomicsForest(task.num_outputs, self.trees)
-
-
-def modalities(task: ImagingTask) -> Mapping[str, tuple[int, ...]]:
-    """The channels of each modality by its name in small letters; of channels without names, each is one.
-
-    One channel, or three without names (which are colours), is no modality beside others.
-    """
-    names = task.channel_names
-    if not names and task.channels not in (1, 3):
-        names = tuple(f"channel {channel}" for channel in range(task.channels))
-    found: dict[str, tuple[int, ...]] = {}
-    for channel, name in enumerate(names):
-        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or f"channel-{channel}"
-        found[key] = (*found.get(key, ()), channel)
-    return found
+        return RadiomicsForest(task.num_outputs, self.trees, outlined=task.has_region)
 
 
 def fusion_baselines(task: ImagingTask) -> Mapping[str, SearchSpace]:
@@ -143,7 +134,7 @@ def fusion_baselines(task: ImagingTask) -> Mapping[str, SearchSpace]:
         found["early-fusion"] = ReferenceCnn()
         found["late-fusion"] = ReferenceCnn(encoders=tuple(groups.values()))
     if task.spatial_dims == 3:
-        guide = groups["pet"][0] if "pet" in groups else 0
+        guide = task.channels - 1 if task.has_region else groups["pet"][0] if "pet" in groups else 0
         found["central-slice"] = ReferenceCnn(view="central-slice")
         found["largest-slice"] = ReferenceCnn(view="largest-slice", guide=guide)
     if task.kind != "multi-label":

@@ -47,7 +47,8 @@ class FusionCellSpace:
     outputs before them. The first reduction cell reads the last normal cell and the stem of the sum (of the
     concatenation, where modalities have different numbers of channels), further ones the two outputs before them.
     Nodes sum operations on two different earlier states, as in DARTS, from which the paper takes what it leaves open.
-    In a reduction cell edges from its inputs have stride 2, though the paper says one.
+    In a reduction cell edges from its inputs have stride 2, though the paper says one. A region that the images have is
+    read by every stem beside its modality.
     """
 
     modalities: tuple[int, ...] | None = Field(
@@ -65,7 +66,8 @@ class FusionCellSpace:
     amplitude: bool = Field(
         default=True,
         description="the head also reads the means of each modality's first convolution, as normalising each image "
-        "takes away how bright it is, e.g. its uptake or density (ours)",
+        "takes away how bright it is, e.g. its uptake or density; and of a region its volume and the mean, deviation "
+        "and maximum of each modality in it (ours)",
     )
 
     @property
@@ -121,15 +123,15 @@ class FusionCellSpace:
     def _layout(self, task: ImagingTask) -> FusionLayout:
         refuse_masks(task, "fusion-cell")
         check_spatial_dims(task.spatial_dims)
-        modalities = self.modalities or (1,) * task.channels
-        if sum(modalities) != task.channels or (self.modalities is None and task.channels > 2):
+        modalities = self.modalities or (1,) * task.image_channels
+        if sum(modalities) != task.image_channels or (self.modalities is None and task.image_channels > 2):
             told = (
                 "two modalities of one channel" if self.modalities is None else f"modalities of {modalities} channels"
             )
             raise SettingsError(
                 f"The space's modalities are the image's channels; the space has {told}, the images "
-                f"{task.channels} channels. Set space.modalities to the channels of each, e.g. "
-                f"{','.join('1' * task.channels)}."
+                f"{task.image_channels} channels. Set space.modalities to the channels of each, e.g. "
+                f"{','.join('1' * task.image_channels)}."
             )
         return FusionLayout(
             modalities=modalities,
@@ -143,4 +145,5 @@ class FusionCellSpace:
             spatial_dims=task.spatial_dims,
             normalisation=self.normalisation,
             amplitude=self.amplitude,
+            region=task.has_region,
         )

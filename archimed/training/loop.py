@@ -187,7 +187,9 @@ def _learn(job: _Job, epoch: int) -> float:
 
     def feed(cases: Tensor, step: int) -> tuple[Tensor, Tensor]:
         images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step))
-        return augment(images, target, recipe, job.seed, epoch, step) if augments(recipe) else (images, target)
+        if not augments(recipe):
+            return images, target
+        return augment(images, target, recipe, job.seed, epoch, step, has_region=job.task.has_region)
 
     with torch_seed(job.seed, "epoch", epoch, "layers"):
         return training_pass(

@@ -58,6 +58,12 @@ def test_three_modalities_keep_the_contract() -> None:
     check_relaxable_space(space, ImagingTask("binary", ("a", "b"), channels=4, image_size=(6, 7)))
 
 
+@pytest.mark.parametrize("size", [(6, 7), (6, 5, 7)])
+def test_a_region_beside_the_modalities_keeps_the_contract(size: tuple[int, ...]) -> None:
+    space = FusionCellSpace(num_nodes=2, num_reduction=1, width=2, head=3, stem_stride=1)
+    check_relaxable_space(space, ImagingTask("binary", ("a", "b"), 3, size, ("PET", "CT", "region")))
+
+
 def test_every_named_relaxable_space_is_under_this_contract() -> None:
     assert {c for c in SPACES.values() if hasattr(c, "supernet")} == {type(space) for space in (*SMALL, *WOVEN)}
 

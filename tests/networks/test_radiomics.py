@@ -166,3 +166,26 @@ def test_a_channel_is_measured_where_the_other_is_bright() -> None:
     region = image[0] > image[0].min() + 0.4 * np.ptp(image[0])
     assert features["channel 1 in region 0 mean"] == pytest.approx(image[1][region].mean())
     assert features["region 0 volume"] == region.sum()
+
+
+def test_an_outlined_tumour_is_measured_inside() -> None:
+    pet, ct = np.random.default_rng(0).normal(size=(2, 6, 7, 8))
+    region = np.zeros((6, 7, 8))
+    region[1:4, 2:6, 3:5] = 1
+    found = dict(
+        zip(
+            feature_names(2, outlined=True),
+            radiomic_features(np.stack([pet, ct, region]), outlined=True),
+            strict=True,
+        )
+    )
+    for name, channel in (("channel 0", pet), ("channel 1", ct)):
+        inside = channel[1:4, 2:6, 3:5]
+        assert found[f"{name} in region maximum"] == inside.max()
+        assert found[f"{name} in region mean"] == pytest.approx(inside.mean())
+        assert found[f"{name} texture contrast"] == texture(inside)[0]
+    assert found["region volume"] == 3 * 4 * 2
+
+
+def test_an_empty_outline_has_finite_features() -> None:
+    assert np.isfinite(radiomic_features(np.zeros((2, 4, 4, 4)), outlined=True)).all()

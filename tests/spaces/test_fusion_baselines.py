@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from archimed.errors import SettingsError
-from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn, fusion_baselines, modalities
+from archimed.networks.forest import features_of
+from archimed.networks.radiomics import feature_names
+from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn, fusion_baselines
+from archimed.spaces.modalities import modalities
 from archimed.task import ImagingTask
 
 PETCT = ImagingTask("binary", ("benign", "malignant"), 2, (8, 9, 10), ("PET", "CT"))
@@ -21,6 +24,8 @@ NOTHING: dict[str, tuple[int, ...]] = {}
         (1, (), NOTHING),
         (3, (), NOTHING),
         (2, (), {"channel-0": (0,), "channel-1": (1,)}),
+        (3, ("PET", "CT", "region"), {"pet": (0,), "ct": (1,)}),
+        (2, ("CT", "region"), {"ct": (0,)}),
         (2, ("/", "?"), {"channel-0": (0,), "channel-1": (1,)}),
     ],
 )
@@ -83,3 +88,35 @@ def test_what_does_not_fit_is_told(space: ReferenceCnn | Radiomics, task: Imagin
 def test_a_slice_is_read_by_a_flat_network() -> None:
     weights = [weight for weight in ReferenceCnn(view="central-slice").build((), PETCT).parameters() if weight.ndim > 2]
     assert {weight.ndim for weight in weights} == {4}
+
+
+OUTLINED = replace(PETCT, channels=3, channel_names=("PET", "CT", "region"))
+
+
+@pytest.mark.parametrize("name", ["pet-only", "ct-only", "early-fusion", "late-fusion", "largest-slice", "radiomics"])
+def test_every_baseline_reads_its_modalities_and_the_region(name: str) -> None:
+    network = fusion_baselines(OUTLINED)[name].build((), OUTLINED).eval()
+    images = torch.randn(2, 3, 8, 9, 10)
+    images[:, 2] = (images[:, 2] > 1).float()
+    if name == "radiomics":
+        assert features_of(images, outlined=True).shape == (2, len(feature_names(2, outlined=True)))
+        return
+    read = []
+    for channel in range(3):
+        other = images.clone()
+        other[:, channel] = other[:, channel].flip(-1) + 1 if channel < 2 else other[:, channel].flip(-1)
+        with torch.no_grad():
+            read.append(not torch.equal(network(images), network(other)))
+    assert read == [name != "ct-only", name != "pet-only", True]
+
+
+def test_the_region_guides_the_largest_slice() -> None:
+    network = fusion_baselines(OUTLINED)["largest-slice"].build((), OUTLINED).eval()
+    images = torch.randn(2, 3, 8, 9, 10)
+    images[:, 2] = 0
+    images[0, 2, 3], images[1, 2, 6] = 1, 1
+    other = torch.randn(2, 3, 8, 9, 10)
+    for row, chosen in ((0, 3), (1, 6)):
+        other[row, :, chosen] = images[row, :, chosen]
+    other[:, 2] = images[:, 2]
+    assert torch.equal(network(images), network(other))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from archimed.errors import SettingsError
 from archimed.genotype import random_genotype
 from archimed.networks.layers import InstanceNorm
+from archimed.networks.regions import region_statistics
 from archimed.seeding import numpy_generator
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.task import ImagingTask
@@ -110,3 +111,18 @@ def test_the_head_reads_the_means_of_the_first_convolutions(stride: Literal[1, 2
     means = torch.cat([first.clamp(min=0).flatten(2).mean(2) for first in firsts], dim=1)
     assert torch.allclose(seen[0][:, 3:], means, atol=1e-6)
     assert means.shape[1] == (4 if stride == 4 else 8)
+
+
+@pytest.mark.parametrize("sizes", [(16, 16), (12, 16, 16)])
+def test_stems_and_head_read_the_region(sizes: tuple[int, ...]) -> None:
+    space = FusionCellSpace(width=4, head=3)
+    asked = ImagingTask("binary", ("a", "b"), 3, sizes, ("PET", "CT", "region"))
+    network = space.build(random_genotype(space.choices, numpy_generator(0)), asked).eval()
+    images, seen = torch.randn(2, 3, *sizes), []
+    images[:, 2] = (images[:, 2] > 1).float()
+    network.head.linear.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
+    with torch.no_grad():
+        network(images)
+    told = region_statistics(images[:, :2], images[:, 2:])
+    torch.testing.assert_close(seen[0][:, -7:], told / (1 + 1e-5) ** 0.5)
+    assert [stem[0].in_channels for stem in (*network.stems, network.stem_of_sum)] == [2, 2, 2]  # type: ignore[misc, index, union-attr]

@@ -19,10 +19,11 @@ from archimed.data.readers.any_image import read_image, read_mask
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind, Volume
 from archimed.errors import DataError
+from archimed.task import REGION
 
 LARGEST_CLASS = 255  # masks are kept as uint8
 AIR_HU = -1000
-REGION = Modality("region", "mask")
+REGION_CHANNEL = Modality(REGION, "mask")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
     region = None if entry.region is None else read_mask(entry.region, f"the region of {origin}", grid, settings.roi)
     pictures = len(modalities)
     if settings.region_channel and region is not None:
-        modalities = (*modalities, REGION)
+        modalities = (*modalities, REGION_CHANNEL)
         volumes.append(replace(grid, pixels=(region > 0).astype(np.float32)[None], remarks=()))
     kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
     place = _placed if volumes[0].affine is not None else _unplaced
