@@ -14,6 +14,7 @@ TASKS: Mapping[str, str] = {
     "multi-label": "say which of several labels an image has",
     "segmentation": "mark regions in an image",
 }
+SPLITS: Mapping[str, str] = {"train": "Training", "validation": "Validation", "test": "Test"}
 STAGES: Mapping[str, str] = {"search": "Search", "train": "Training", "evaluate": "Evaluation", "report": "Report"}
 
 
@@ -114,12 +115,11 @@ def data_facts(run: Run) -> list[tuple[str, str]]:
 def notes(run: Run) -> list[str]:
     """Cautions about the data; of several data sets with the name before each."""
     several = len(run.datasets) > 1
-    found = [
-        (f"{name}: " if several else "", note)
-        for name, record in run.datasets.items()
-        for note in (record.get("notes") if isinstance(record.get("notes"), list) else [])
-    ]
-    return [f"{start}{note}" for start, note in found]
+    found = []
+    for name, record in run.datasets.items():
+        told = record.get("notes")
+        found += [f"{name}: {note}" if several else str(note) for note in told or () if isinstance(told, list)]
+    return found
 
 
 def cautions(run: Run) -> list[str]:

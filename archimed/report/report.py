@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from archimed.files import write_text
-from archimed.report import background, learning, results, searching, tables, words
+from archimed.report import background, cases, datasets, learning, mask_results, results, searching, tables, words
 from archimed.report.answers import answer_figures, class_results
 from archimed.report.architecture_graph import architecture_figures, architecture_legend, fusion_in_words
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
 from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
 from archimed.report.figures.training import training_figures
+from archimed.report.mask_data import mask_data_tables
 from archimed.report.reading import Record, Run, mapping, read_run
 from archimed.report.steps import steps
 from archimed.report.tables import Table
@@ -57,13 +58,20 @@ def contents(run: Run) -> dict[str, Any]:
         "headline": results.headline(run),
         "cautions": background.cautions(run),
         "networks": tables.network_table(run),
+        "metric_words": results.mask_metric_words(run),
+        "dataset_tables": datasets.dataset_tables(run),
+        "dataset_forests": datasets.dataset_forests(run),
         "forests": metric_forests(run.networks, results.metrics_of(run)[:MOST_FORESTS]),
+        "strips": mask_results.case_strips(run),
+        "mask_classes": mask_results.mask_class_tables(run),
         "official": tables.official_table(run),
         "repeats": tables.repeat_table(run),
         "comparisons": tables.comparison_table(run),
         "lesions": tables.lesion_table(sizes) if sizes else None,
         "lesions_unknown": sizes.unknown if sizes else 0,
         "lesion_figures": lesion_figures(sizes.groups, list(sizes.cells.items()), sizes.metric) if sizes else [],
+        "cases": cases.case_groups(run),
+        "no_cases": cases.why_no_cases(run),
         "answers": answer_figures(run),
         "classes": class_results(run),
         "operating": tables.operating_table(run),
@@ -81,6 +89,7 @@ def contents(run: Run) -> dict[str, Any]:
         "fusion": fusion_in_words(genotype, space, run.task),
         "choices": Table("architecture", "Every choice", ["Choice", "Option"], list(genotype.items())),
         "counts": background.count_table(run),
+        "mask_data": mask_data_tables(run),
         "data_facts": background.data_facts(run),
         "notes": background.notes(run),
         "stages": background.cost_table(run),

@@ -91,6 +91,26 @@ def comparisons(run: Run) -> list[Record]:
     return [record for record in found if isinstance(record, dict)] if isinstance(found, list) else []
 
 
+def mask_metric_words(run: Run) -> list[tuple[str, str]]:
+    """How to read the metrics of masks, each in a sentence; [] for other tasks."""
+    results = run.networks.get(run.chosen, {})
+    if run.task.kind != "segmentation":
+        return []
+    unit = str(results.get("distance_unit") or "pixels")
+    tolerance = number(mapping(run.experiment, "evaluation").get("surface_tolerance_mm"))
+    within = f"{tolerance:g} {unit}" if tolerance is not None else "a tolerance"
+    told = {
+        "dice": "twice the area that answer and truth share, over the sum of both areas: 1 is the same, 0 is nothing "
+        "in common. A pixel more or less weighs much where a structure is small.",
+        "jaccard": "the area that both share, over the area of either. It orders networks as Dice does, and is lower.",
+        "surface_dice": f"the share of both outlines that lies within {within} of the other one. It tells whether "
+        "borders are right, however large the structure.",
+        "hausdorff_95": f"how far the outlines are apart, in {unit}, leaving out the worst 5 %: the lower, the better. "
+        "A speck far away from the structure makes it large.",
+    }
+    return [(metric_name(metric), words) for metric, words in told.items() if metric in metrics_of(run)]
+
+
 def metrics_of(run: Run) -> list[str]:
     """The metrics of the test split that any network has, in the report's order."""
     return metric_order(metric for results in run.networks.values() for metric in mapping(results, "test"))

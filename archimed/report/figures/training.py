@@ -8,12 +8,14 @@ from archimed.report.words import decimal, metric_name, network_name
 
 
 def training_figures(networks: Mapping[str, Sequence[TrainedNetwork]], metric: str) -> list[Figure]:
-    """One figure for each network: loss above, the validation metric below, repeats as thin lines."""
+    """One figure for each network and data set: loss above, the validation metric below, repeats as thin lines."""
     figures = []
     for name, repeats in networks.items():
-        trained = [repeat for repeat in repeats if repeat.epochs]
-        if trained:
-            figures.append(training_figure(f"training_{name}", network_name(name), trained, metric))
+        for dataset in dict.fromkeys(repeat.dataset for repeat in repeats):
+            trained = [repeat for repeat in repeats if repeat.epochs and repeat.dataset == dataset]
+            title = f"{network_name(name)}{f' on {dataset}' if dataset else ''}"
+            place = f"training_{name}{f'_{dataset}' if dataset else ''}"
+            figures += [training_figure(place, title, trained, metric)] if trained else []
     return figures
 
 
