@@ -33,7 +33,7 @@ from jaxtyping import Float, Num
 
 from archimed.evaluation.counts import ratio
 from archimed.evaluation.metrics import Resampled, metrics, weighted_metrics
-from archimed.seeding import numpy_generator
+from archimed.seeding import derive_seed, numpy_generator
 from archimed.task import ImagingTask
 
 CELLS_AT_ONCE = 2_000_000  # cases x resamples held in memory together, 16 MB an array
@@ -126,7 +126,7 @@ class Bootstrap:
 
 
 def bootstrap_metrics(
-    task: ImagingTask, repeats: Sequence[Tested], seed: int, network: str, resamples: int = 1000
+    task: ImagingTask, repeats: Sequence[Tested], seed: int, network: str, resamples: int = 1000, data_set: str = ""
 ) -> Bootstrap:
     """Measure a network and resample its patients and seeds (see the module's text).
 
@@ -136,6 +136,8 @@ def bootstrap_metrics(
         seed: seed of the resampling; the same for networks that are to be compared.
         network: name of the network; it tells the draws of seeds of two networks apart.
         resamples: number of resamples.
+        data_set: name of the data set, in a run of several: it tells the draws of patients apart, not those of seeds,
+            as one search may have served all data sets.
 
     Raises:
         ValueError: if there is no repeat, or repeats of one fold differ in their cases.
@@ -152,7 +154,8 @@ def bootstrap_metrics(
     for fold, members in folds.items():
         rng = numpy_generator(seed, "bootstrap seeds", network, fold)
         seed_share = draw_seeds(len(members), resamples, rng)
-        drawn = _resampled(task, members, fold if len(division_share) == 1 else everyone, seed, resamples)
+        drawn_from = fold if len(division_share) == 1 else everyone
+        drawn = _resampled(task, members, drawn_from, derive_seed(seed, data_set) if data_set else seed, resamples)
         for repeat_draws, share in zip(drawn, seed_share, strict=True):
             for name, values in repeat_draws.items():
                 weight = share * len(members) * division_share[divisions[fold]]
@@ -165,6 +168,23 @@ def bootstrap_metrics(
         repeats=tuple(points),
         tested_on=tuple((fold, members[0].cases) for fold, members in folds.items()),
         seed=seed,
+    )
+
+
+def mean_over_data_sets(found: Sequence[Bootstrap]) -> Bootstrap:
+    """One network's metrics on several data sets averaged, each data set counting alike; those that all have.
+
+    A mean is undefined where the metric is undefined in one data set, for the means of two networks would else be over
+    different data.
+    """
+    names = [name for name in found[0].values if all(name in one.values for one in found)]
+    values = {name: [one.values[name] for one in found] for name in names}
+    return Bootstrap(
+        values={name: None if None in each else mean_of_known(each) for name, each in values.items()},
+        draws={name: np.mean([one.draws[name] for one in found], axis=0) for name in names},
+        repeats=tuple(repeat for one in found for repeat in one.repeats),
+        tested_on=tuple(fold for one in found for fold in one.tested_on),
+        seed=found[0].seed,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from archimed.data.dataset import Dataset
 from archimed.evaluation.calibration import calibration
 from archimed.evaluation.lesion_size import by_lesion_size
 from archimed.evaluation.operating_point import operating_point
@@ -13,8 +14,8 @@ from archimed.experiment.workbench import Workbench
 
 
 def class_results(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any]:
-    """These parts by their names."""
-    task, bins = bench.training_data.task, bench.experiment.evaluation.calibration_bins
+    """These parts by their names, of networks trained on one data set."""
+    task, bins = data_of(bench, by_network).task, bench.experiment.evaluation.calibration_bins
     return {
         "lesion_size": lesion_sizes(bench, by_network),
         "calibration": {
@@ -24,6 +25,11 @@ def class_results(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict
     }
 
 
+def data_of(bench: Workbench, by_network: Mapping[str, list[Job]]) -> Dataset:
+    """The one data set that these networks were trained on."""
+    return bench.data_of(next(iter(by_network.values()))[0].repeat)
+
+
 def no_class_results() -> dict[str, Any]:
     """The same parts of a segmentation, which has none of them."""
     return {"lesion_size": None, "calibration": {}, "operating_point": None}
@@ -31,7 +37,7 @@ def no_class_results() -> dict[str, Any]:
 
 def lesion_sizes(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any] | None:
     """Results by lesion size of every network (MSTF-NAS, Table VI); None where sizes are unknown."""
-    settings, dataset = bench.experiment.evaluation, bench.training_data
+    settings, dataset = bench.experiment.evaluation, data_of(bench, by_network)
     areas = {case.id: case.lesion_area for case in dataset.cases}
     found = {
         name: by_lesion_size(
@@ -63,7 +69,7 @@ def operating_point_of(bench: Workbench, members: list[Job]) -> dict[str, Any] |
     """The chosen network at a threshold that was chosen on validation; None for other than binary tasks."""
     settings = bench.experiment.evaluation
     point = operating_point(
-        bench.training_data.task,
+        bench.data_of(members[0].repeat).task,
         class_repeats(bench, members, "validation"),
         class_repeats(bench, members, "test"),
         settings.required_sensitivity,

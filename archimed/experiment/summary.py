@@ -1,13 +1,13 @@
 """summary.json: every network's metrics with intervals, comparisons named beforehand, and cautions in plain words."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from archimed.data.dataset import SPLIT_NAMES
-from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics
+from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics, mean_over_data_sets
 from archimed.evaluation.cautions import Findings, cautions
 from archimed.evaluation.intervals import intervals_of
 from archimed.evaluation.significance import compare_with
@@ -15,7 +15,7 @@ from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.class_summary import class_results, no_class_results
 from archimed.experiment.mask_summary import mask_cautions_of, own_mask_results
 from archimed.experiment.repeats import repeats_of
-from archimed.experiment.search_stage import wanted_networks
+from archimed.experiment.search_stage import search_scope, wanted_networks
 from archimed.experiment.train_stage import Job, jobs
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import read_json, read_lines, write_json
@@ -29,56 +29,131 @@ COMPARED: Mapping[str, tuple[str, ...]] = {
 COMPARED_CLASSES = ("auc", "accuracy")
 
 
+@dataclass(frozen=True)
+class OfDataset:
+    """The evaluated networks of one data set, and what came of them.
+
+    Attributes:
+        number: place of the data set in the run.
+        by_network: the trainings of each network.
+        tests: their resampled test metrics.
+        networks: their part of summary.json.
+        comparisons: the chosen network with each other one.
+    """
+
+    number: int
+    by_network: Mapping[str, list[Job]]
+    tests: Mapping[str, Bootstrap]
+    networks: Mapping[str, Mapping[str, Any]]
+    comparisons: list[dict[str, Any]]
+
+
 def summarise(bench: Workbench, evaluate_seconds: float) -> None:
     """Write summary.json from the files of the evaluated networks."""
-    by_network: dict[str, list[Job]] = {}
-    for job in jobs(bench):
-        if job.folder.metrics.exists():
-            by_network.setdefault(job.selection.network, []).append(job)
-    chosen = bench.experiment.method.name
-    tests = {name: resampled(bench, members, "test") for name, members in by_network.items()}
-    networks = {name: network_summary(bench, members, tests[name]) for name, members in by_network.items()}
-    task = bench.training_data.task
-    metrics = COMPARED.get(task.kind, COMPARED_CLASSES)
-    comparisons = compare_with(chosen, tests, metrics, bench.experiment.evaluation.confidence)
+    parts = [of_dataset(bench, number) for number in range(len(bench.training_sets))]
+    results = over_data_sets(bench, parts) if bench.has_several else of_one(bench, parts[0])
+    logs = (bench.run.candidates, bench.run.search_epochs)
     write_json(
         bench.run.summary,
         {
-            "method": chosen,
-            "data": bench.training_data.name,
-            "task": asdict(task),
+            "method": bench.experiment.method.name,
+            "data": ", ".join(dataset.name for dataset in bench.training_sets),
+            "task": asdict(bench.training_data.task),
             "seed": bench.experiment.seed,
-            "chosen": chosen,
-            "cautions": all_cautions(bench, by_network, networks, comparisons),
+            "chosen": bench.experiment.method.name,
+            "cautions": all_cautions(bench, parts, results["networks"]),
             "seconds": {
-                "search": sum(
-                    line["seconds"]
-                    for log in (bench.run.candidates, bench.run.search_epochs)
-                    for line in read_lines(log)
-                ),
-                "train": sum(network["seconds"] for network in networks.values()),
+                "search": sum(line["seconds"] for log in logs for line in read_lines(log)),
+                "train": sum(network["seconds"] for part in parts for network in part.networks.values()),
                 "evaluate": evaluate_seconds,
             },
-            "networks": networks,
-            "comparisons": comparisons,
-            **(no_class_results() if task.kind == "segmentation" else class_results(bench, by_network)),
+            **results,
         },
     )
 
 
+def of_dataset(bench: Workbench, number: int) -> OfDataset:
+    """The evaluated networks of one data set."""
+    by_network: dict[str, list[Job]] = {}
+    for job in jobs(bench):
+        if job.repeat.dataset == number and job.folder.metrics.exists():
+            by_network.setdefault(job.selection.network, []).append(job)
+    tests = {name: resampled(bench, members, "test") for name, members in by_network.items()}
+    networks = {name: network_summary(bench, members, tests[name]) for name, members in by_network.items()}
+    return OfDataset(number, by_network, tests, networks, compared(bench, tests))
+
+
+def of_one(bench: Workbench, part: OfDataset) -> dict[str, Any]:
+    """The results of a run of one data set."""
+    is_segmentation = bench.training_sets[part.number].masks is not None
+    return {
+        "networks": part.networks,
+        "comparisons": part.comparisons,
+        **(no_class_results() if is_segmentation else class_results(bench, part.by_network)),
+    }
+
+
+def over_data_sets(bench: Workbench, parts: list[OfDataset]) -> dict[str, Any]:
+    """The results of a run of several data sets: means over them, and each by itself.
+
+    Networks that lack a data set have no mean that could be compared, and are left out.
+    """
+    names = [name for name in parts[0].tests if all(name in part.tests for part in parts)]
+    tests = {name: mean_over_data_sets([part.tests[name] for part in parts]) for name in names}
+    datasets = {bench.training_sets[part.number].name: part for part in parts}
+    return {
+        "networks": {name: mean_summary(bench, datasets, name, tests[name]) for name in names},
+        "comparisons": compared(bench, tests),
+        **no_class_results(),
+        "datasets": {
+            dataset: {"task": asdict(bench.training_sets[part.number].task)}
+            | {key: value for key, value in of_one(bench, part).items() if key != "networks"}
+            for dataset, part in datasets.items()
+        },
+    }
+
+
+def mean_summary(bench: Workbench, datasets: Mapping[str, OfDataset], name: str, test: Bootstrap) -> dict[str, Any]:
+    """One network: its mean over the data sets with intervals, its results on each, and every repeat."""
+    confidence = bench.experiment.evaluation.confidence
+    found = {dataset: dict(part.networks[name]) for dataset, part in datasets.items()}
+    validation = [resampled(bench, part.by_network[name], "validation") for part in datasets.values()]
+    repeats = [{"dataset": dataset} | repeat for dataset, one in found.items() for repeat in one.pop("repeats")]
+    return {
+        "parameters": round(sum(one["parameters"] for one in found.values()) / len(found)),
+        "macs": round(sum(one["macs"] for one in found.values()) / len(found)),
+        "seconds": sum(one["seconds"] for one in found.values()),
+        "validation": intervals_of(mean_over_data_sets(validation), confidence),
+        "test": intervals_of(test, confidence),
+        "datasets": found,
+        "repeats": repeats,
+    }
+
+
+def compared(bench: Workbench, tests: Mapping[str, Bootstrap]) -> list[dict[str, Any]]:
+    """The chosen network compared with every other, in the metrics named beforehand for the task."""
+    chosen = bench.experiment.method.name
+    if chosen not in tests:
+        return []
+    metrics = COMPARED.get(bench.training_data.task.kind, COMPARED_CLASSES)
+    known = [metric for metric in metrics if metric in tests[chosen].values]
+    return compare_with(chosen, tests, known, bench.experiment.evaluation.confidence)
+
+
 def resampled(bench: Workbench, members: list[Job], split: str) -> Bootstrap:
-    """The metrics of one network and their resamples, paired between networks by the run's seed."""
+    """The metrics of one network on one data set and their resamples, paired between networks by the run's seed."""
     return bootstrap_metrics(
-        bench.training_data.task,
+        bench.data_of(members[0].repeat).task,
         repeats_of(bench, members, split),
         bench.experiment.seed,
         members[0].selection.network,
         bench.experiment.evaluation.resamples,
+        bench.scope(members[0].repeat.dataset) or "",
     )
 
 
 def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> dict[str, Any]:
-    """One network: its size, the mean over folds and seeds with intervals, and every repeat."""
+    """One network on one data set: its size, the mean over folds and seeds with intervals, and every repeat."""
     confidence = bench.experiment.evaluation.confidence
     sizes = [read_json(job.folder.architecture) for job in members]
     measured = [read_json(job.folder.metrics) for job in members]
@@ -97,37 +172,66 @@ def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> di
     }
 
 
-def all_cautions(
-    bench: Workbench,
-    by_network: Mapping[str, list[Job]],
-    networks: Mapping[str, Any],
-    comparisons: list[dict[str, Any]],
-) -> list[str]:
+def all_cautions(bench: Workbench, parts: list[OfDataset], networks: Mapping[str, Any]) -> list[str]:
     """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
-    chosen = bench.experiment.method.name
-    found = cautions(findings(bench, networks[chosen], comparisons))
-    found += mask_cautions_of(networks[chosen], chosen, bench.experiment.evaluation)
+    found = said_of(bench, {part.number: result_cautions(bench, part) for part in parts})
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
-    found += dict.fromkeys(text for repeat in bench.repeats() for text in search_cautions(bench, repeat))
-    for name, members in by_network.items():
+    found += dict.fromkeys(text for repeat in bench.searches() for text in search_cautions(bench, repeat))
+    found += said_of(bench, {part.number: training_cautions(part) for part in parts})
+    for part in parts:
+        if missing := sorted(wanted_networks(bench, part.number) - set(part.networks)):
+            where = f" on {bench.scope(part.number)}" if bench.has_several else ""
+            found.append(f"No result for {', '.join(missing)}{where}: the training failed.")
+    if without_mean := sorted({name for part in parts for name in part.networks} - set(networks)):
+        found.append(f"No mean over the data sets for {', '.join(without_mean)}, which lack one of them.")
+    notes = {number: list(dataset.notes) for number, dataset in enumerate(bench.training_sets)}
+    return [*found, *said_of(bench, notes)]
+
+
+def said_of(bench: Workbench, by_dataset: Mapping[int, list[str]]) -> list[str]:
+    """Sentences about data sets, each with the names of those that it holds for unless it holds for all."""
+    holds: dict[str, list[int]] = {}
+    for number, texts in by_dataset.items():
+        for text in dict.fromkeys(texts):
+            holds.setdefault(text, []).append(number)
+    return [
+        text
+        if len(numbers) == len(by_dataset)
+        else f"{', '.join(bench.training_sets[number].name for number in numbers)}: {text}"
+        for text, numbers in holds.items()
+    ]
+
+
+def result_cautions(bench: Workbench, part: OfDataset) -> list[str]:
+    """What a reader must know of the figures of one data set."""
+    name = bench.experiment.method.name
+    chosen = part.networks[name]
+    found = cautions(findings(bench, part, chosen))
+    return [*found, *mask_cautions_of(chosen, name, bench.experiment.evaluation)]
+
+
+def training_cautions(part: OfDataset) -> list[str]:
+    """What the trainings on one data set told of themselves."""
+    found = []
+    for name, members in part.by_network.items():
         texts = [text for job in members for text in read_json(job.folder.training).get("cautions", [])]
         found += [f"{name}: {text}" for text in dict.fromkeys(texts)]
-    missing = sorted(wanted_networks(bench) - set(networks))
-    if missing:
-        found.append(f"No result for {', '.join(missing)}: the training failed.")
-    return [*found, *bench.training_data.notes]
+    return found
 
 
 def search_cautions(bench: Workbench, repeat: Repeat) -> list[str]:
     """What a search that learns told of itself in one fold and for one seed."""
-    finished = bench.run.search_state(repeat.fold, repeat.seed) / "finished.json"
-    return [f"Search: {text}" for text in read_json(finished)["cautions"]] if finished.exists() else []
+    scope = search_scope(bench, repeat)
+    finished = bench.run.search_state(repeat.fold, repeat.seed, scope) / "finished.json"
+    if not finished.exists():
+        return []
+    return [f"Search{f' on {scope}' if scope else ''}: {text}" for text in read_json(finished)["cautions"]]
 
 
-def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict[str, Any]]) -> Findings:
+def findings(bench: Workbench, part: OfDataset, chosen: Mapping[str, Any]) -> Findings:
     """The facts that cautions are drawn from: all test cases, and the first fold's for training and validation."""
-    dataset = bench.training_data
+    dataset = bench.training_sets[part.number]
     cases = {name: dataset.folds[0].split(name) for name in SPLIT_NAMES}
     cases["test"] = tuple(dict.fromkeys(case for fold in dataset.folds for case in fold.test))
     targets = {name: dataset.target[dataset.rows(ids)] for name, ids in cases.items()}
@@ -144,7 +248,7 @@ def findings(bench: Workbench, chosen: Mapping[str, Any], comparisons: list[dict
         if dataset.patients_known
         else None,
         seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
-        comparisons=comparisons,
+        comparisons=part.comparisons,
         known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),
         complete=int(known.all(1).sum()),
     )

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from archimed.evaluation.bootstrap import bootstrap_metrics, draw_patients, draw_seeds
+from archimed.evaluation.bootstrap import (
+    RepeatPredictions,
+    bootstrap_metrics,
+    draw_patients,
+    draw_seeds,
+    mean_over_data_sets,
+)
 from archimed.evaluation.intervals import metric_intervals
 from archimed.evaluation.metrics import metrics
 from archimed.seeding import numpy_generator
@@ -174,3 +180,28 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_intervals_over_several_seeds_hold_the_mean_over_all_trainings(seeds, least):
     for share in coverage(500, 300, 300, seeds).values():
         assert least <= share <= 0.98
+
+
+def test_means_over_data_sets_draw_patients_apart_and_seeds_together() -> None:
+    rng = np.random.default_rng(0)
+    task = task_of("binary", 2)
+    sets = {}
+    for name in ("a", "b"):
+        repeats = []
+        for seed in range(3):
+            target = np.arange(40) % 2
+            chance = np.where(rng.random(40) < 0.5 + 0.2 * seed, target, 1 - target) * 0.8 + 0.1
+            cases = tuple(f"{name}{k}" for k in range(40))
+            repeats.append(RepeatPredictions(0, seed, cases, cases, target, np.stack([1 - chance, chance], 1)))
+        sets[name] = repeats
+    found = [bootstrap_metrics(task, repeats, 7, "net", 400, name) for name, repeats in sets.items()]
+    mean = mean_over_data_sets(found)
+    for metric, value in mean.values.items():
+        assert value == pytest.approx(np.mean([one.values[metric] for one in found]))
+        np.testing.assert_allclose(mean.draws[metric], (found[0].draws[metric] + found[1].draws[metric]) / 2)
+    equal = [bootstrap_metrics(task, sets["a"], 7, "net", 400, name) for name in ("a", "b")]
+    assert (equal[0].draws["accuracy"] != equal[1].draws["accuracy"]).any()
+    both = np.corrcoef(equal[0].draws["accuracy"], equal[1].draws["accuracy"])[0, 1]
+    one_seed = [bootstrap_metrics(task, sets["a"][:1], 7, "net", 400, name) for name in ("a", "b")]
+    apart = np.corrcoef(one_seed[0].draws["accuracy"], one_seed[1].draws["accuracy"])[0, 1]
+    assert both > 0.2 > abs(apart)
