@@ -31,7 +31,7 @@ def strip_figure(name: str, title: str, label: str, values: Mapping[str, Sequenc
         parts.append(rectangle(lower, y - 15, max(upper - lower, 1), 30, f"bar {kind}", radius=2))
         shown = found[:: max(1, -(-len(found) // MOST_DOTS))]
         scattered = [(axes.x(float(value)), y + scatter(network, k)) for k, value in enumerate(shown)]
-        parts.append(dots(scattered, f"dots faint {kind}"))
+        parts.append(dots(scattered, f"dots {kind}"))
         parts.append(line((middle, y - 15), (middle, y + 15), f"curve bold solid {kind}"))
     reading = "Dots: test cases, scattered up and down to be seen; box: the middle half of them; bar: the median."
     return Figure(name, title, reading, "".join(parts), 410, bottom + 44)
