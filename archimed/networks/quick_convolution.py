@@ -19,6 +19,7 @@ from torch.nn.functional import conv2d, conv3d, linear, pad
 PLAIN_SIZE = 20_480  # batch x channels x the first two axes, up to which PyTorch takes its plain form for kernel 3
 FEW_CHANNELS = 16  # below, a matrix product fills no vector register
 NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate matrix products
+FEW_NUMBERS = 2**20  # in all windows that a kernel meets, up to which they are written side by side
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
 aten = torch.ops.aten
 
@@ -183,21 +184,57 @@ def _to_images(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geome
     kernel = weight.shape[2:]
     axes = zip(geometry.dilation, kernel, geometry.padding, strict=True)
     reach = tuple(dilation * (size - 1) - padding for dilation, size, padding in axes)
-    one_to_one = geometry.groups == 1 or _is_depthwise(weight, geometry)
-    if max(geometry.stride) > 1 or min(reach) < 0 or not one_to_one:
+    depthwise = _is_depthwise(weight, geometry)
+    strided = max(geometry.stride) > 1
+    if min(reach) < 0 or not (depthwise or (geometry.groups == 1 and not strided)):
         return _library_gradients(gradient, images, weight, geometry, by_images=True)
+    if strided:
+        lengths = [n + d * (k - 1) for n, d, k in zip(images.shape[2:], geometry.dilation, kernel, strict=True)]
+        gradient, reach = _spread(gradient, lengths, reach, geometry.stride), (0,) * len(kernel)
     mirrored = weight.flip(tuple(range(2, weight.ndim)))
     if geometry.groups == 1:
         mirrored = mirrored.transpose(0, 1).contiguous()
-    return _forward(gradient, mirrored, Geometry(geometry.stride, reach, geometry.dilation, geometry.groups))
+    ones = (1,) * len(kernel)
+    return _forward(gradient, mirrored, Geometry(ones, reach, geometry.dilation, geometry.groups))
+
+
+def _spread(images: Tensor, lengths: Sequence[int], first: Sequence[int], steps: Sequence[int]) -> Tensor:
+    """Images of these lengths, zero but for the pixels given, which lie `steps` apart from `first` on."""
+    inner = images.movedim(1, -1)
+    wide = inner.new_zeros(len(images), *lengths, images.shape[1])
+    ends = [start + (n - 1) * step + 1 for start, n, step in zip(first, images.shape[2:], steps, strict=True)]
+    places = tuple(slice(*axis) for axis in zip(first, ends, steps, strict=True))
+    wide[(slice(None), *places)] = inner
+    return wide.movedim(-1, 1)
 
 
 def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if _is_depthwise(weight, geometry):
+    depthwise = _is_depthwise(weight, geometry)
+    windows = gradient[:, 0].numel() * weight[0, 0].numel() * images.shape[1]
+    if windows <= FEW_NUMBERS and (depthwise or geometry.groups == 1):
+        return _from_windows(gradient, images, weight, geometry)
+    if depthwise:
         return _to_depthwise_weight(gradient, images, weight, geometry)
     if _library_is_plain(images, weight, geometry) and max(geometry.stride) == 1 and gradient.shape[2] > 1:
         return _from_halves(gradient, images, weight, geometry)
     return _library_gradients(gradient, images, weight, geometry, by_images=False)
+
+
+def _from_windows(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """From all windows that the kernel meets, side by side."""
+    upper = gradient.movedim(1, -1).flatten(0, -2)
+    windows = pad(images.movedim(1, -1), (0, 0, *(side for p in reversed(geometry.padding) for side in (p, p))))
+    for axis, (size, stride, dilation) in enumerate(
+        zip(weight.shape[2:], geometry.stride, geometry.dilation, strict=True), start=1
+    ):
+        windows = windows.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+    taps = windows.movedim(images.ndim - 1, -1).flatten(0, images.ndim - 2).flatten(1, -2)  # [position, tap, channel]
+    if geometry.groups > 1:
+        found = (taps * upper.unsqueeze(1)).sum(0).unsqueeze(0).transpose(0, 2)  # [channel, tap, 1]
+    else:
+        found = (upper.t() @ taps.flatten(1)).unflatten(1, taps.shape[1:])
+    result: Tensor = found.unflatten(1, weight.shape[2:]).movedim(-1, 1)
+    return result
 
 
 def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
