@@ -29,7 +29,7 @@ from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.training.machine import Machine
-from archimed.training.machine_choice import choose_device, choose_machine
+from archimed.training.machine_choice import check_precision, choose_device, choose_machine
 
 STAGES = ("search", "train", "evaluate", "report")
 
@@ -106,8 +106,10 @@ def settle_machine(bench: Workbench) -> Machine:
     """The recorded choice of threads, precision and memory format, or one made by a short trial and said."""
     wanted = bench.experiment.machine
     dataset, method = bench.training_data, bench.experiment.method
+    forced = Machine(wanted.threads or 1, choose_device(wanted.device), wanted.precision or "float32")
+    check_precision(forced, dataset.task.spatial_dims)
     if wanted.threads and wanted.precision and wanted.memory_format:
-        return Machine(wanted.threads, choose_device(wanted.device), wanted.precision, wanted.memory_format)
+        return replace(forced, memory_format=wanted.memory_format)
     recipe = method.training
     batch = trial_batch(dataset, bench.normalisation(dataset, 0), recipe, Machine(1), recipe.batch_size)
     rng = numpy_generator(bench.experiment.seed, "machine trial")

@@ -118,6 +118,15 @@ def arms_for(device: str, spatial_dims: int = 2) -> tuple[Arm, ...]:
     return ARMS
 
 
+def check_precision(machine: Machine, spatial_dims: int) -> None:
+    """Raise SettingsError for bfloat16 where its gradients are wrong (see `arms_for`)."""
+    if machine.precision == "bfloat16" and machine.device == "cpu" and spatial_dims == 3:
+        raise SettingsError(
+            "Volumes are trained in float32 on a CPU, where their gradients in bfloat16 are wrong; got "
+            "machine.precision=bfloat16. Use --set machine.precision=float32, or a GPU."
+        )
+
+
 def try_arms(network: nn.Module, batch: Batch, machine: Machine, arms: Sequence[Arm]) -> dict[Arm, Trial]:
     """Train copies of a network for a few steps, one arm after the other in every round.
 

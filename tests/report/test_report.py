@@ -209,3 +209,16 @@ def test_damaged_results_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_full_search_fits_in_a_small_file(tmp_path: Path, write_run: Any, wanted: Any) -> None:
     run = write_run(tmp_path, wanted(generations=31, population=40, epochs=100))
     assert write_report(run).stat().st_size < 400_000
+
+
+def test_a_forest_on_radiomics_features_is_not_said_to_share_the_networks_recipe(
+    page: Path, tmp_path: Path, write_run: Any, wanted: Any
+) -> None:
+    run = write_run(tmp_path, wanted())
+    summary = json.loads((run / "summary.json").read_text())
+    summary["networks"]["radiomics"] = next(iter(summary["networks"].values()))
+    (run / "summary.json").write_text(json.dumps(summary))
+    write_report(run)
+    exception = "but for the forest on radiomics features"
+    assert exception in (run / "report.html").read_text(encoding="utf-8")
+    assert exception not in page.read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from archimed.training.machine_choice import (
     ARMS,
     Trial,
     arms_for,
+    check_precision,
     choose_device,
     choose_machine,
     choose_threads,
@@ -22,6 +24,15 @@ from archimed.training.machine_choice import (
 from archimed.training.prediction import predict
 
 PLAIN, LAST, HALF = ARMS
+
+
+def test_a_forced_bfloat16_is_refused_for_volumes_on_a_cpu() -> None:
+    coarse = Machine(1, "cpu", "bfloat16")
+    with pytest.raises(SettingsError, match=r"machine\.precision=bfloat16\. Use --set machine\.precision=float32"):
+        check_precision(coarse, 3)
+    check_precision(coarse, 2)
+    check_precision(replace(coarse, device="cuda:0"), 3)
+    check_precision(Machine(1), 3)
 
 
 @pytest.mark.parametrize(
