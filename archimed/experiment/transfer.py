@@ -181,7 +181,7 @@ def adopted(bench: Workbench, missing: Wanted) -> list[tuple[Selection, str | No
     names = {name for name, _ in missing}
     selections: list[tuple[Selection, str | None]] = [
         (transferred(bench.experiment, name), None)
-        for name in (bench.experiment.method.name, *bench.experiment.method.searched_baselines)
+        for name in dict.fromkeys((bench.experiment.method.name, *bench.experiment.method.searched_baselines))
         if name in names
     ]
     for number, dataset in enumerate(bench.training_sets):

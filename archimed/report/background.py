@@ -56,6 +56,9 @@ def asked(run: Run) -> str:
     """One sentence that tells what was asked."""
     test = number_of_cases(run, "test")
     kept = f" The results are measured on {count(test)} test cases kept away until the end." if test else ""
+    if transferred_from(run):
+        compare = "Compare it with baselines trained by the same recipe."
+        return f"Train a network that can {goal(run)}; without a search, it has {run.rule}. {compare}{kept}"
     compare = "Train it, and compare it with baselines trained by the same recipe."
     return f"Find a network that can {goal(run)}. {compare}{kept}"
 
@@ -164,12 +167,19 @@ def environment_table(run: Run) -> Table:
     return Table("environment", "Versions and machine", ["Name", "Value"], rows)
 
 
+def transferred_from(run: Run) -> str:
+    """The run whose architecture was trained here in place of a search, as the user typed it; empty if none."""
+    return str(run.experiment.get("architecture") or "")
+
+
 def command(run: Run) -> str:
     """The command that repeats the run with the same settings, from the folder that holds it."""
     written = run.experiment.get("command") or run.environment.get("command")
     if isinstance(written, str):
         return written
     words = ["archimed", "run", str(run.summary.get("method") or run.chosen)]
+    if transferred_from(run):
+        words = ["archimed", "train", "--architecture", transferred_from(run)]
     for source in sources(run):
         words += ["--data", source]
     words += ["--config", f"{run.folder.resolve().name}/experiment.yaml"]
