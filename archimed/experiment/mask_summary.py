@@ -1,6 +1,6 @@
 """The parts of summary.json that only a segmentation has: results by class, and what the rule for empty masks did."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -46,6 +46,20 @@ def mask_results(
         "left_out": left_out_of(dataset.task, repeats["test"]),
         "distance_unit": distance_unit(dataset),
     }
+
+
+def in_one_unit(datasets: Iterable[Mapping[str, Any]], **splits: dict[str, IntervalRow]) -> dict[str, Any]:
+    """Means over data sets by split, with their `distance_unit`; no mean distance where some are in mm, some in pixels.
+
+    Args:
+        datasets: the network's results on each data set.
+        splits: its means over them, metric by metric.
+    """
+    units = {one["distance_unit"] for one in datasets if "distance_unit" in one}
+    if len(units) > 1:
+        undefined: IntervalRow = {"value": None, "low": None, "high": None}
+        splits = {split: cells | {"hausdorff_95": undefined} for split, cells in splits.items()}
+    return {**splits, **({"distance_unit": units.pop()} if len(units) == 1 else {})}
 
 
 def class_intervals(

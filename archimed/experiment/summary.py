@@ -13,7 +13,7 @@ from archimed.evaluation.intervals import intervals_of
 from archimed.evaluation.significance import compare_with
 from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.class_summary import class_results, no_class_results
-from archimed.experiment.mask_summary import mask_cautions_of, own_mask_results
+from archimed.experiment.mask_summary import in_one_unit, mask_cautions_of, own_mask_results
 from archimed.experiment.repeats import repeats_of
 from archimed.experiment.search_stage import search_scope, wanted_networks
 from archimed.experiment.train_stage import Job, jobs
@@ -123,8 +123,11 @@ def mean_summary(bench: Workbench, datasets: Mapping[str, OfDataset], name: str,
         "parameters": round(sum(one["parameters"] for one in found.values()) / len(found)),
         "macs": round(sum(one["macs"] for one in found.values()) / len(found)),
         "seconds": sum(one["seconds"] for one in found.values()),
-        "validation": intervals_of(mean_over_data_sets(validation), confidence),
-        "test": intervals_of(test, confidence),
+        **in_one_unit(
+            found.values(),
+            validation=intervals_of(mean_over_data_sets(validation), confidence),
+            test=intervals_of(test, confidence),
+        ),
         "datasets": found,
         "repeats": repeats,
     }

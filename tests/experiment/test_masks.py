@@ -17,6 +17,7 @@ from archimed.evaluation.masks import MASK_METRICS
 from archimed.evaluation.overlap import dice, overlap_counts
 from archimed.experiment.answering import distance_unit, spacing_of
 from archimed.experiment.external import validate_externally, with_classes
+from archimed.experiment.mask_summary import in_one_unit
 from archimed.experiment.networks import load_network
 from archimed.experiment.progress import Silent
 from archimed.runs import NetworkFolder
@@ -118,6 +119,17 @@ def test_masks_of_fewer_classes_get_the_numbers_of_the_network() -> None:
     assert torch.equal(met.target[:, 2:], found.target[:, 1:])
     other = dataclasses.replace(found.task, class_names=("background", "vessel", "nerve"))
     assert with_classes(found, other) is found
+
+
+def test_distances_in_two_units_have_no_mean() -> None:
+    cells = {"dice": {"value": 0.5, "low": 0.4, "high": 0.6}, "hausdorff_95": {"value": 3.0, "low": 2.0, "high": 4.0}}
+    same = in_one_unit([{"distance_unit": "mm"}] * 2, test=cells)
+    assert same == {"test": cells, "distance_unit": "mm"}
+    mixed = in_one_unit([{"distance_unit": "mm"}, {"distance_unit": "pixels"}], test=cells)
+    assert set(mixed) == {"test"}
+    assert mixed["test"]["hausdorff_95"]["value"] is None
+    assert mixed["test"]["dice"] == cells["dice"]
+    assert in_one_unit([{}, {}], test=cells) == {"test": cells}  # no masks
 
 
 def test_distances_are_in_millimetres_only_if_the_whole_data_set_tells_its_spacing() -> None:
