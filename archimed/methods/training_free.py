@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
@@ -18,9 +19,11 @@ from archimed.indicators import Indicator, find_indicator
 from archimed.methods.protocol import Journal, SearchProblem
 from archimed.objectives import SignedSums, capability, eq5
 from archimed.search import SearchResult, search_population, select_best
-from archimed.seeding import numpy_generator
+from archimed.seeding import numpy_generator, torch_generator
 from archimed.spaces import SearchSpace, canonical
 from archimed.strategies import Strategy
+from archimed.training.patches import PatchSampler, patch_size
+from archimed.training.recipe import Recipe
 
 TRIAL_CANDIDATES = 3
 
@@ -82,11 +85,19 @@ class ScoringSettings:
 
 
 def scoring_batch(problem: SearchProblem, size: int) -> Batch:
-    """One mini-batch of training images, drawn once per search (Abdelfattah et al., 2021, use one too)."""
+    """One mini-batch of training images, drawn once per search (Abdelfattah et al., 2021, use one too).
+
+    Images with masks give a patch each, of the size that training takes by itself.
+    """
     count = min(size, len(problem.train))
     drawn = numpy_generator(problem.seed, "scoring batch").choice(len(problem.train), size=count, replace=False)
     rows = np.sort(drawn)
-    return Batch(problem.normalise(problem.train.images.take(rows)), problem.train.target[rows])
+    images, masks = problem.train.images, problem.train.masks
+    if masks is None:
+        return Batch(problem.normalise(images.take(rows)), problem.train.target[rows])
+    sampler = PatchSampler(images, masks, patch_size(images.shapes, Recipe()), foreground_share=0.0)
+    found, target = sampler.take(torch.from_numpy(rows), torch_generator(problem.seed, "scoring patches"))
+    return Batch(problem.normalise(found), target.long())
 
 
 def evaluator_of(

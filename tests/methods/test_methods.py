@@ -1,6 +1,7 @@
 """What every method promises, and what each one's own rule is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,16 @@ def test_the_scoring_batch_is_of_training_images_and_drawn_once_per_seed() -> No
         assert int(label) == row % 2
     assert len(one) == 8
     assert len(scoring_batch(problem(), 999)) == 20
+
+
+def test_images_with_masks_are_scored_by_patches_of_one_size() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.randint(2, size, generator=generator, dtype=torch.uint8) for size in ((30, 20), (40, 31), (33, 17))]
+    images = Arrays.of([mask[None] for mask in masks])
+    subset = Subset(("a", "b", "c"), images, torch.ones(3, 2), Arrays.of(masks))
+    batch = scoring_batch(replace(problem(), train=subset, normalise=torch.Tensor.float), 2)
+    assert batch.images.shape == (2, 1, 32, 16)
+    assert torch.equal(batch.target, batch.images[:, 0].long())
 
 
 @pytest.mark.parametrize(
