@@ -19,6 +19,7 @@ TRUTH, MISSED, EXTRA, WRONG = (255, 255, 255), (86, 180, 233), (230, 159, 0), (2
 WINDOW = (0.5, 99.5)  # percentiles of a channel that become black and white
 THIN = 6.0  # mean width in drawn pixels below which two outlines would hide a structure
 BAND, LINE, EDGE = 4.2, 2.2, 1.0  # drawn pixels at a side of 320: truth, answer, and the dark edge of each
+OWN_COLOURS = 200  # of 256, for the image below lines and areas
 DIM = 0.4  # of the brightness of the image below areas
 
 
@@ -182,13 +183,34 @@ def with_areas(
     return mixed
 
 
-def png_bytes(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """A picture as PNG of at most 256 colours, which takes a third of the space."""
+def png_bytes(
+    drawn: UInt8[np.ndarray, "height width 3"], picture: UInt8[np.ndarray, "height width 3"] | None = None
+) -> bytes:
+    """A drawing as PNG of at most 256 colours, which takes a third of the space.
+
+    Args:
+        drawn: the drawing.
+        picture: what it was drawn on; lines and areas keep their exact colours then.
+    """
     import io
 
     from PIL import Image
 
+    base = Image.fromarray(drawn if picture is None else picture)
+    few = base.quantize(
+        256 if picture is None else OWN_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
+    if picture is not None:
+        palette = Image.new("P", (1, 1))
+        own = few.getpalette() or []
+        palette.putpalette([*own[: 3 * OWN_COLOURS], *mark_colours()])
+        few = Image.fromarray(drawn).quantize(palette=palette, dither=Image.Dither.NONE)
     file = io.BytesIO()
-    few = Image.fromarray(picture).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def mark_colours() -> list[int]:
+    """The colours of lines and areas with their shades towards their dark edge, as red, green, blue, red, ..."""
+    marks = dict.fromkeys((TRUTH, MISSED, EXTRA, WRONG, *ANSWERS))
+    return [round(share * part) for colour in marks for share in (1.0, 0.75, 0.5, 0.25) for part in colour]

@@ -139,11 +139,11 @@ def panels_of(case: PicturedCase, number: int, side: int, style: Style) -> Itera
     yield Panel(f"{name}-image.png", "image", *view.size), png_bytes(picture)
     if case.truth.max(initial=0) > 1 and style == "outlines":
         alone = drawn_case(picture, case.truth, None, view, style)
-        yield Panel(f"{name}-truth.png", "truth", *view.size), png_bytes(alone)
+        yield Panel(f"{name}-truth.png", "truth", *view.size), png_bytes(alone, picture)
     for place, answer in enumerate(case.answers, start=1):
         panel = Panel(f"{name}-answer{place}.png", "answer", *view.size)
         told = replace(panel, network=answer.network, exit=answer.exit, exits=answer.exits, dice=answer.dice)
-        yield told, png_bytes(drawn_case(picture, case.truth, answer.mask, view, style))
+        yield told, png_bytes(drawn_case(picture, case.truth, answer.mask, view, style), picture)
 
 
 def facts_of(case: PicturedCase, panels: Sequence[Panel]) -> dict[str, Any]:

@@ -150,9 +150,17 @@ def size_table(run: Run) -> Table:
     for name, results in run.networks.items():
         cells = [amount(results.get("parameters")), amount(results.get("macs")), duration(results.get("seconds"))]
         rows.append([network_name(name), *cells])
-    return Table(
-        "sizes", "Size and cost of the networks", ["Network", "Parameters", "MACs per image", "Training"], rows
-    )
+    head = ["Network", "Parameters", f"MACs per {counted_on(run)}", "Training"]
+    return Table("sizes", "Size and cost of the networks", head, rows)
+
+
+def counted_on(run: Run) -> str:
+    """What multiply-accumulates are counted on: an image, or with masks the size of the patches trained on."""
+    tasks = (mapping(network.architecture, "task") for network in run.repeats(run.chosen))
+    sizes = {"x".join(map(str, task.get("image_size") or ())) for task in tasks}
+    if run.task.kind != "segmentation" or len(sizes) != 1 or not all(sizes):
+        return "image"
+    return f"{sizes.pop()} pixels"
 
 
 def settings_table(run: Run) -> Table:

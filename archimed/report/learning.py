@@ -194,7 +194,8 @@ def decision_words(log: MixtureLog) -> str:
     entropy = number_of(log.epochs[log.shown].get("entropy"))
     if entropy is None:
         return ""
-    told = f"At the epoch picked the entropy of the mixture was {entropy:.3f} (1: all options weigh the same)."
+    when = "the last epoch" if log.picked is None else "the epoch picked"
+    told = f"At {when} the entropy of the mixture was {entropy:.3f} (1: all options weigh the same)."
     if entropy > UNDECIDED:
         told += (
             " The search has hardly decided: what it derived rests on small differences, so look whether it beats the "

@@ -18,7 +18,7 @@ def mask_data_tables(run: Run) -> list[Table]:
     several = len(run.datasets) > 1
     for place, (name, data) in enumerate(run.datasets.items(), start=1):
         suffix = f"_{place}" if several else ""
-        found.append(class_table(data, f"{name}: " if several else "", suffix))
+        found.append(class_table(data, f"{name}: the" if several else "The", suffix))
     return [table for table in found if table.rows]
 
 
@@ -49,7 +49,7 @@ def axes(lengths: object) -> str:
     return " × ".join(f"{length:.4g}" for length in numbers if length is not None)
 
 
-def class_table(data: Record, prefix: str, suffix: str) -> Table:
+def class_table(data: Record, start: str, suffix: str) -> Table:
     """The classes of a data set's masks: in how many cases they occur, and how much of all pixels they are."""
     counts, shares = mapping(data, "counts"), mapping(data, "voxels")
     splits = [split for split in SPLITS if mapping(counts, split)]
@@ -63,7 +63,7 @@ def class_table(data: Record, prefix: str, suffix: str) -> Table:
         ["class", "share", *splits],
         *([name, shares.get(name), *(mapping(counts, split).get(name) for split in splits)] for name in names),
     ]
-    return Table(f"mask_classes{suffix}", f"{prefix}the classes of the masks".capitalize(), head, rows, (), raw)
+    return Table(f"mask_classes{suffix}", f"{start} classes of the masks", head, rows, (), raw)
 
 
 def percent_words(share: float | None) -> str:

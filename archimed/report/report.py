@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from archimed.report.steps import steps
 from archimed.report.tables import Table
 from archimed.report.woven import woven_figures, woven_legend
 
+MOST_TRAININGS = 9  # figures shown; the rest is folded
 MOST_FORESTS = 6  # metrics drawn; all are in the table
 
 
@@ -51,6 +53,7 @@ def contents(run: Run) -> dict[str, Any]:
     metric = results.leading_metric(run)
     trained = {name: run.repeats(name) for name in run.networks}
     woven = woven_figures(genotype, space, learning.kind_weights(run, chosen), run.task.spatial_dims)
+    training = training_figures(trained, metric)
     return {
         "title": f"{words.network_name(run.chosen)} on {background.data_name(run)}",
         "facts": background.facts(run),
@@ -75,7 +78,8 @@ def contents(run: Run) -> dict[str, Any]:
         "answers": answer_figures(run),
         "classes": class_results(run),
         "operating": tables.operating_table(run),
-        "training": training_figures(trained, metric),
+        "training": training[:MOST_TRAININGS],
+        "more_training": training[MOST_TRAININGS:],
         "learned": learning.learning_figures(run),
         "learned_epochs": learning.epoch_table(run) if run.search_epochs else None,
         "mixture": learning.mixture_table(run) if run.search_epochs else None,
@@ -86,6 +90,9 @@ def contents(run: Run) -> dict[str, Any]:
         "steps": steps(space, genotype, run.task),
         "architecture": woven or architecture_figures(genotype, space, run.task),
         "architecture_legend": woven_legend(genotype) if woven else architecture_legend(genotype, run.task),
+        "woven": bool(woven),
+        "architecture_of": str(chosen.get("dataset") or ""),
+        "more_architectures": more_architectures(run, chosen) if woven else [],
         "fusion": fusion_in_words(genotype, space, run.task),
         "choices": Table("architecture", "Every choice", ["Choice", "Option"], list(genotype.items())),
         "counts": background.count_table(run),
@@ -108,6 +115,19 @@ def chosen_selection(run: Run) -> Record:
         if choice.get("network") == run.chosen:
             return choice
     return next((network.architecture for network in run.repeats(run.chosen)), {})
+
+
+def more_architectures(run: Run, chosen: Record) -> list[tuple[str, list[Figure]]]:
+    """The weaves that were found for other data sets, where each was searched by itself: the first of each."""
+    found: dict[str, list[Figure]] = {}
+    for one in run.selected:
+        name = str(one.get("dataset") or "")
+        if one.get("network") == run.chosen and name not in {"", chosen.get("dataset"), *found}:
+            genotype = {str(key): str(option) for key, option in mapping(one, "genotype").items()}
+            weights = learning.kind_weights(run, one)
+            drawn = woven_figures(genotype, mapping(one, "space"), weights, run.task.spatial_dims)
+            found[name] = [replace(figure, name=f"{figure.name}_{name}") for figure in drawn]
+    return list(found.items())
 
 
 def render(page: Mapping[str, Any]) -> str:

@@ -98,7 +98,8 @@ def mask_metric_words(run: Run) -> list[tuple[str, str]]:
         return []
     unit = str(results.get("distance_unit") or "pixels")
     tolerance = number(mapping(run.experiment, "evaluation").get("surface_tolerance_mm"))
-    within = f"{tolerance:g} {unit}" if tolerance is not None else "a tolerance"
+    one = unit.removesuffix("s") if tolerance == 1 else unit
+    within = f"{tolerance:g} {one}" if tolerance is not None else "a tolerance"
     told = {
         "dice": "twice the area that answer and truth share, over the sum of both areas: 1 is the same, 0 is nothing "
         "in common. A pixel more or less weighs much where a structure is small.",

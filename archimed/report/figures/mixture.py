@@ -22,6 +22,7 @@ from archimed.report.operation_words import operation_words
 from archimed.report.reading import Record, number
 from archimed.report.words import metric_name
 
+KINDS = ("down", "normal", "up")
 CELLS = {"normal", "reduction", "down", "up"}
 MOST_POINTS = 60  # epochs drawn in a small plot
 STYLES: Mapping[str, str] = {  # how an operation's name begins: the class of its line
@@ -208,7 +209,7 @@ def percent(weight: float) -> str:
 
 def table_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str) -> Figure:
     """The weights at the epoch picked, edge by option, shaded; the options of the derived network are framed."""
-    options = list(dict.fromkeys(option for choice in choices for option in log.options[choice]))
+    options = options_of(log, choices)
     names = [log.edge_words(choice) for choice in choices]
     left = 16 + 6.5 * max(map(len, names))
     top, width = 76.0, left + COLUMN * len(options) + 30
@@ -231,12 +232,23 @@ def table_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
             parts.append(text(x + COLUMN / 2, y + 15, percent(weight), "node middle"))
     at = f"epoch {log.picked:.0f}" if log.picked is not None else "the last epoch"
     reading = (
-        f"Per cent that each option weighs on each edge, {reach(every)}; "
+        f"Per cent that each option weighs {'at' if cell == 'type' else 'on'} each {unit_of(cell)}, {reach(every)}; "
         f"undecided, all would weigh {percent(1 / max(len(options), 1))}. {kept_words(log, cell)}"
     )
     title = f"The mixture at {at}, {part_words(cell)}{placed(log)}"
     height = top + SHADE * len(choices) + 6
     return Figure(f"mixture_{cell}{suffix}", title, reading, "".join(parts), width, height, wide=True, scrolls=True)
+
+
+def unit_of(cell: str) -> str:
+    """Where the options of a part compete."""
+    return "place" if cell == "type" else "edge"
+
+
+def options_of(log: MixtureLog, choices: Sequence[str]) -> list[str]:
+    """All options of some choices: kinds of cell in their order, others as they first occur."""
+    found = list(dict.fromkeys(option for choice in choices for option in log.options[choice]))
+    return [kind for kind in KINDS if kind in found] if set(found) <= set(KINDS) else found
 
 
 def kept_words(log: MixtureLog, cell: str) -> str:
@@ -261,15 +273,15 @@ def edges_figure(log: MixtureLog, cell: str, choices: Sequence[str], suffix: str
         parts += [axes.frame("", "", 2, 2), text(x, y - 5, log.edge_words(choice), "small")]
         parts.append(picked_line(log, axes.x, y, y + PANEL[1], words=False))
         parts += option_lines(log, axes, choice, positions)
-    options = list(dict.fromkeys(option for choice in choices for option in log.options[choice]))
+    options = options_of(log, choices)
     entries = [(operation_words(option, log.spatial_dims), style_of(option)) for option in options]
     below = 26 + PANEL_STEP[1] * -(-len(choices) // columns)
     width = 34 + PANEL_STEP[0] * max(columns, 2)
     rows, height = legend(entries, 34, below, width - 40)
     title = f"The mixture over the epochs, {part_words(cell)}{placed(log)}"
     reading = (
-        f"One plot for each edge: the per cent that each option weighs, by epoch, {reach(every)}, on the same scale in "
-        f"all plots. {bold_words(log)}{marked(log)}"
+        f"One plot for each {unit_of(cell)}: the per cent that each option weighs, by epoch, {reach(every)}, on one "
+        f"scale in all plots. {bold_words(log)}{marked(log)}"
     )
     body = "".join([*parts, rows])
     return Figure(f"mixture_epochs_{cell}{suffix}", title, reading, body, width, below + height, True, True)
