@@ -13,6 +13,7 @@ from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
+from archimed.experiment.own_modalities import with_named_modalities, with_recorded_modalities
 from archimed.experiment.preflight import check_before_start, check_kind
 from archimed.experiment.progress import Observer
 from archimed.experiment.search_stage import baselines_of, search
@@ -42,6 +43,8 @@ def run_experiment(experiment: Experiment, out: Path, observer: Observer) -> Run
         DataError: the data cannot be used; nothing is written then.
     """
     run = RunDirectory(out)
+    if run.experiment.exists():
+        experiment = with_recorded_modalities(experiment, run.read_experiment())
     run.check(experiment.document())
     budget = Budget(experiment.budget_seconds)
     bench = open_bench(run, experiment, observer)
@@ -84,6 +87,8 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         )
         if dataset.grid is not None:
             observer.say(dataset.grid.words)
+    experiment = with_named_modalities(experiment, bench.training_data.task)
+    bench.experiment = experiment
     if bench.has_several:
         check_shared(experiment, bench.training_sets, bench.looked())
     if experiment.architecture and not run.experiment.exists():

@@ -23,6 +23,7 @@ from archimed.networks.operations import (
 )
 from archimed.networks.stem import StemStride
 from archimed.spaces.edge_pairs import EdgePairs
+from archimed.spaces.modalities import modalities
 from archimed.spaces.protocol import Mixture, refuse_masks
 from archimed.task import ImagingTask
 
@@ -52,7 +53,9 @@ class FusionCellSpace:
     """
 
     modalities: tuple[int, ...] | None = Field(
-        default=None, min_length=1, description="channels of each modality; none: one each, of at most two"
+        default=None,
+        min_length=1,
+        description="channels of each modality; none: as the data name their channels, else one each, of at most two",
     )
     num_nodes: int = Field(default=3, ge=1, le=6, description="nodes of a cell (unstated in MM-NAS)")
     num_normal: int = Field(default=1, ge=1, description="normal cells, the first of which fuses (MM-NAS, Fig. 1)")
@@ -120,21 +123,30 @@ class FusionCellSpace:
         refuse_shared_channels(supernet)
         supernet.give_weights(network)  # type: ignore[operator]
 
+    def named_modalities(self, task: ImagingTask) -> tuple[int, ...] | None:
+        """Channels of each modality by the names of the channels; None where two or fewer need not be told.
+
+        None too where the channels of one modality do not lie side by side.
+        """
+        groups = tuple(modalities(task).values())
+        in_order = [channel for group in groups for channel in group] == list(range(task.image_channels))
+        if not task.channel_names or not in_order or (len(groups) <= 2 and max(map(len, groups)) == 1):
+            return None
+        return tuple(map(len, groups))
+
     def _layout(self, task: ImagingTask) -> FusionLayout:
         refuse_masks(task, "fusion-cell")
         check_spatial_dims(task.spatial_dims)
-        modalities = self.modalities or (1,) * task.image_channels
-        if sum(modalities) != task.image_channels or (self.modalities is None and task.image_channels > 2):
-            told = (
-                "two modalities of one channel" if self.modalities is None else f"modalities of {modalities} channels"
-            )
+        sizes = self.modalities or (1,) * task.image_channels
+        if sum(sizes) != task.image_channels or (self.modalities is None and task.image_channels > 2):
+            told = "two modalities of one channel" if self.modalities is None else f"modalities of {sizes} channels"
             raise SettingsError(
                 f"The space's modalities are the image's channels; the space has {told}, the images "
                 f"{task.image_channels} channels. Set space.modalities to the channels of each, e.g. "
                 f"{','.join('1' * task.image_channels)}."
             )
         return FusionLayout(
-            modalities=modalities,
+            modalities=sizes,
             num_nodes=self.num_nodes,
             num_normal=self.num_normal,
             num_reduction=self.num_reduction,

@@ -126,6 +126,39 @@ def test_patients_of_the_file_are_used(load: Load) -> None:
         load(content | {"test_patients": np.arange(4)})
 
 
+def test_channels_have_the_names_of_the_file(load: Load) -> None:
+    content = {**arrays((8, 8, 2)), "channel_names": np.array(["CT", "PET"])}
+    dataset = load(content)
+    assert dataset.task.channel_names == ("CT", "PET")
+    turned = load(content, settings=DataSettings(modalities=("PET", "CT")))
+    assert turned.task.channel_names == ("PET", "CT")
+    assert torch.equal(turned.images.all(), dataset.images.all().flip(1))
+    alone = load(content, settings=DataSettings(modalities=("PET",)))
+    assert torch.equal(alone.images.all(), dataset.images.all()[:, 1:])
+
+
+def test_channels_can_be_named(load: Load) -> None:
+    dataset = load(arrays((8, 8, 2)), settings=DataSettings(modalities=("ct", "pet")))
+    assert dataset.task.channel_names == ("ct", "pet")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "message"),
+    [
+        (("CT",), None, "must name each channel once"),
+        (("CT", "CT"), None, "must name each channel once"),
+        (None, ("ct",), "2 channels without names"),
+        (("CT", "PET"), ("MR",), "has CT, PET, not 'MR'"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(
+    load: Load, names: tuple[str, ...] | None, asked: tuple[str, ...] | None, message: str
+) -> None:
+    content = arrays((8, 8, 2)) | ({} if names is None else {"channel_names": np.array(names)})
+    with pytest.raises(DataError, match=message):
+        load(content, settings=DataSettings(modalities=asked))
+
+
 def test_image_size_and_channels_convert(load: Load) -> None:
     dataset = load(arrays((8, 8, 3)), settings=DataSettings(image_size=16, channels=1))
     assert dataset.images.all().shape == (22, 1, 16, 16)
