@@ -11,7 +11,7 @@ DataOption = Annotated[
         "--data",
         metavar="DATA",
         help="A .csv table, nnU-Net folder, datalist .json, class-per-folder tree, MedMNIST .npz or name, "
-        "phantom:NAME, or file.py:object.",
+        "phantom:NAME, or file.py:object; several for methods that take them.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")]

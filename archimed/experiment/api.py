@@ -80,12 +80,16 @@ def sources_of(data: str | Sequence[str]) -> list[str]:
     return [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
 
 
-def load(run: str | Path) -> nn.Module:
+def load(run: str | Path, dataset: str | None = None) -> nn.Module:
     """The chosen network of a finished run: a plain PyTorch module in eval mode, of the run's first fold and seed.
 
     It takes images normalised as its architecture.json says, [batch, channel, *space], and gives logits.
 
+    Args:
+        run: the run's folder.
+        dataset: in a run of several data sets the name of one; None takes the first.
+
     Raises:
-        RunError: the run is unfinished or damaged.
+        RunError: the run is unfinished or damaged, or has no such data set.
     """
-    return load_chosen(run).network
+    return load_chosen(run, dataset).network

@@ -108,8 +108,17 @@ def load_network(folder: NetworkFolder, own_space: SearchSpace | None = None) ->
     return StoredNetwork(network, read_task(document["task"]), Normalisation.from_json(document["normalisation"]))
 
 
-def load_chosen(run: str | Path) -> StoredNetwork:
-    """The chosen network of a finished run with its task and normalisation."""
+def load_chosen(run: str | Path, dataset: str | None = None) -> StoredNetwork:
+    """The chosen network of a finished run with its task and normalisation; of several data sets that of one.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or has no such data set.
+    """
     directory = RunDirectory(Path(run))
     document = directory.read_experiment()
-    return load_network(directory.network(read_json(directory.summary)["chosen"], 0, document["seed"]))
+    names = [*read_json(directory.data).get("datasets", {})]
+    if dataset is not None and dataset not in names:
+        known = f"it has {', '.join(names)}" if names else "it has one data set, which needs no name"
+        raise RunError(f"A network is loaded for a data set of its run; {run} has no {dataset!r}: {known}.")
+    name = dataset or (names[0] if names else None)
+    return load_network(directory.network(read_json(directory.summary)["chosen"], 0, document["seed"], name))

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import archimed
-from archimed.errors import DataError, SettingsError
+from archimed.errors import DataError, RunError, SettingsError
 from archimed.experiment import pipeline, train_stage
 from archimed.experiment.estimate import estimate
 from archimed.experiment.progress import Silent
@@ -73,6 +74,11 @@ def test_one_search_sees_all_data_sets_and_its_network_is_trained_on_each(
     assert own[0]["genotype"] == own[1]["genotype"] == selected[0]["genotype"]
     assert [(one["task"]["channels"], one["task"]["image_size"]) for one in own] == [(1, [12, 12]), (3, [16, 16])]
     assert "set-2" in (out / "report.html").read_text()
+    for name, image in (("set", torch.zeros(1, 1, 12, 12)), ("set-2", torch.zeros(1, 3, 16, 16))):
+        archimed.load(out, name)(image)
+    archimed.load(out)(torch.zeros(1, 1, 12, 12))
+    with pytest.raises(RunError, match="no 'three': it has set, set-2"):
+        archimed.load(out, "three")
 
 
 @pytest.mark.usefixtures("no_report")
