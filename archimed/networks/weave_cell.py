@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archimed.networks.layers import relu_conv_norm, with_normalisation
-from archimed.networks.mixed_cell import CellWeights, copy_weights
+from archimed.networks.mixed_cell import copy_weights
 from archimed.networks.mixed_operation import RunningSum
 from archimed.networks.operations import Operation
 from archimed.networks.summing_cell import Edge, NodeSum
-from archimed.networks.weave_mixture import MixedState
+from archimed.networks.weave_mixture import MixedState, StateWeights
 
 Size = tuple[int, ...]
 LEVEL, INPUTS = 0, 2  # the first state, and how many are inputs
@@ -67,7 +67,7 @@ class MixedWovenCell(nn.Module):
         self.bring = _bring(in_channels, width, spatial_dims, affine=False)
         self.states = nn.ModuleDict(
             {
-                str(state): MixedState(tables[state], width, spatial_dims, num_nodes - _first_reader(state))
+                str(state): MixedState(tables[state], width, spatial_dims, num_nodes - first_reader(state))
                 for state in range(INPUTS + num_nodes - 1)
                 if state != LEVEL or in_channels[LEVEL] is not None
             }
@@ -76,21 +76,21 @@ class MixedWovenCell(nn.Module):
     def forward(
         self,
         inputs: tuple[Float[Tensor, "batch ? *?"] | None, Float[Tensor, "batch ? *?"]],
-        weights: CellWeights,
+        weights: Sequence[StateWeights],
         size: Size,
     ) -> Float[Tensor, "batch out *space"]:
-        """The concatenated nodes, of `size` pixels; a node whose edges all weigh nothing is zero."""
+        """The concatenated nodes, of `size` pixels, by the weights on each state; those without any are zero."""
         states = _brought(self.bring, inputs)
         resampled = inputs[1]
         sums = [RunningSum() for _ in range(self.num_nodes)]
         for state in range(INPUTS + self.num_nodes - 1):
             if state >= INPUTS:
                 states.append(_or_zeros(sums[state - INPUTS].value, resampled, self.width, size))
-            features, first = states[state], _first_reader(state)
+            features = states[state]
             if features is None:
                 continue
-            terms = self.states[str(state)](features, [node[state] for node in weights[first:]])
-            for total, term in zip(sums[first:], terms, strict=True):
+            terms = self.states[str(state)](features, weights[state])
+            for total, term in zip(sums[first_reader(state) :], terms, strict=True):
                 if term is not None:
                     total.add(_cropped(term, size))
         nodes = [*states[INPUTS:], _or_zeros(sums[-1].value, resampled, self.width, size)]
@@ -103,7 +103,7 @@ class MixedWovenCell(nn.Module):
             for name, source, operation in node.edges():  # type: ignore[operator]
                 if any(True for _ in operation.state_dict()):
                     mixed: MixedState = self.states[str(source)]  # type: ignore[assignment]
-                    copy_weights(mixed.option(position - _first_reader(source), name), operation)
+                    copy_weights(mixed.option(position - first_reader(source), name), operation)
 
 
 def _bring(in_channels: tuple[int | None, int], width: int, spatial_dims: int, *, affine: bool) -> nn.ModuleDict:
@@ -121,7 +121,8 @@ def _brought(bring: nn.ModuleDict, inputs: tuple[Tensor | None, Tensor]) -> list
     return [None if features is None else bring[str(state)](features) for state, features in enumerate(inputs)]
 
 
-def _first_reader(state: int) -> int:
+def first_reader(state: int) -> int:
+    """The first node, counted from 0, that reads a state."""
     return max(0, state - INPUTS + 1)
 
 

@@ -1,14 +1,13 @@
-"""Mixed operations of the weave: all options of the edges that leave one state, as few and large operations.
+"""Mixed operations of the weave: the options of all edges that leave one state, as few and large operations.
 
-Convolutions of one geometry on the same features are one convolution with more filters, whatever the option: a
-depthwise convolution and the pointwise one that follows it are a dense convolution of their composed filters, a grouped
-and shuffled one is dense with zeros. One group normalisation takes them all, with the weights as its scale. Identities,
-gated or not, are one number per channel. What weighs nothing is not computed.
+An option is computed once for all nodes that read the state, their results side by side along the channels: dense
+convolutions of the same features are one with more filters, others one with more groups, and one group normalisation
+takes them all, with their weights as its scale. Identities, gated or not, are one number per channel, poolings are
+computed once. What weighs nothing is not computed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -21,27 +20,19 @@ from archimed.networks.operations import ZERO, Operation
 from archimed.networks.quick_convolution import Geometry, convolve
 from archimed.networks.weave_operations import ChannelGate, ChannelShuffle
 
-Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
-CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Layers = tuple[nn.Module, ...]
+StateWeights = Mapping[str, tuple[tuple[int, ...], Tensor]]  # option: who reads it, and how each weighs it [reader]
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-@dataclass(frozen=True)
-class _Term:
-    """An option that a reader weighs, as layers."""
-
-    reader: int
-    layers: tuple[nn.Module, ...]
-    weight: Tensor
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How convolutions compute: those of one form on the same features are joined."""
-
-    geometry: Geometry
-    transposed: bool
-    size: tuple[int, ...]
+def state_weights(names: Sequence[str], edges: Sequence[EdgeWeights]) -> StateWeights:
+    """The weights of the options on one state, from those of its edges to each reader, without what weighs nothing."""
+    found = {}
+    for position, name in enumerate(names):
+        readers = tuple(reader for reader, edge in enumerate(edges) if edge.active[position])
+        if readers and name != ZERO.name:
+            found[name] = readers, torch.stack([edges[reader].values[position] for reader in readers])
+    return found
 
 
 class MixedState(nn.Module):
@@ -49,7 +40,6 @@ class MixedState(nn.Module):
 
     def __init__(self, operations: Sequence[Operation], channels: int, spatial_dims: int, readers: int) -> None:
         super().__init__()
-        self.names = tuple(operation.name for operation in operations)
         self.readers = nn.ModuleList(
             nn.ModuleDict(
                 {
@@ -67,150 +57,157 @@ class MixedState(nn.Module):
         options: nn.ModuleDict = self.readers[reader]  # type: ignore[assignment]
         return options[name]
 
-    def _terms(self, edges: Sequence[EdgeWeights]) -> list[_Term]:
-        return [
-            _Term(reader, _layers(self.option(reader, name)), edge.values[position])
-            for position, name in enumerate(self.names)
-            for reader, edge in enumerate(edges)
-            if edge.active[position] and name != ZERO.name
-        ]
-
     def forward(
-        self, features: Float[Tensor, "batch channel *space"], edges: Sequence[EdgeWeights]
+        self, features: Float[Tensor, "batch channel *space"], weights: StateWeights
     ) -> list[Float[Tensor, "batch channel *other"] | None]:
         """The weighted sum for each reader; None where all its weights are zero."""
-        sums = [RunningSum() for _ in edges]
-        terms = self._terms(edges)
-        means = _means(features) if any(isinstance(term.layers[0], ChannelGate) for term in terms) else None
-        for readers, result in (*_convolved(terms, features), *_gated(terms, features, means)):
-            for reader, part in zip(readers, result.chunk(len(readers), dim=1), strict=True):
-                sums[reader].add(part)
-        _add_pooled(sums, terms, features)
-        for reader, factor in _factors(terms, features, means):
-            sums[reader].add(features, factor)
-        return [total.value for total in sums]
+        source, sums = _Source(features), _Sums(len(self.readers))
+        for name, (readers, values) in weights.items():
+            options = [_layers(self.option(reader, name)) for reader in readers]
+            if isinstance(options[0][-1], GroupNorm):
+                sums.add(readers, _weighed(options, _joined(options, source), values))
+        for name, (readers, values) in weights.items():
+            options = [_layers(self.option(reader, name)) for reader in readers]
+            first = options[0][0]
+            if isinstance(options[0][-1], GroupNorm):
+                continue
+            if isinstance(first, ChannelGate):
+                sums.weigh(readers, features, source.gates(options) * values.unsqueeze(-1))
+            else:
+                sums.weigh(readers, first(features), values.unsqueeze(-1))
+        return sums.each()
 
 
-def _layers(option: nn.Module) -> tuple[nn.Module, ...]:
+def _layers(option: nn.Module) -> Layers:
     return tuple(option) if isinstance(option, nn.Sequential) else (option,)
 
 
-def _means(features: Tensor) -> Tensor:
-    """[batch, channel]."""
-    return features.mean(dim=tuple(range(2, features.ndim)))
+class _Source:
+    """The features that leave a state, and what is made of them before the first convolutions."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    @cached_property
+    def active(self) -> Tensor:
+        """After a ReLU."""
+        return functional.relu(self.features)
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Over space, [batch, channel]."""
+        return self.features.mean(dim=tuple(range(2, self.features.ndim)))
+
+    def repeated(self, readers: int) -> Tensor:
+        """After a ReLU, once for each reader."""
+        return torch.cat([self.active] * readers, dim=1) if readers > 1 else self.active
+
+    def gates(self, options: Sequence[Layers]) -> Tensor:
+        """The numbers by which each reader gates the channels, [batch, reader, channel]."""
+        gates = [layers[0] for layers in options if isinstance(layers[0], ChannelGate)]
+        squeeze, excite = ([getattr(gate, name) for gate in gates] for name in ("squeeze", "excite"))
+        within, beyond = torch.stack([layer.weight for layer in squeeze]), torch.stack([e.weight for e in excite])
+        offset, further = torch.stack([layer.bias for layer in squeeze]), torch.stack([e.bias for e in excite])
+        hidden = torch.relu(torch.einsum("bc,rhc->brh", self.means, within) + offset)
+        return torch.sigmoid(torch.einsum("brh,rch->brc", hidden, beyond) + further)
 
 
-def _over_space(numbers: Tensor, features: Tensor) -> Tensor:
-    """[batch, channel] in a form to multiply the features by."""
-    return numbers.view(*numbers.shape, *(1,) * (features.ndim - 2))
+class _Sums:
+    """The sum for each reader; what all readers get is summed for all at once, side by side along the channels."""
+
+    def __init__(self, readers: int) -> None:
+        self.together: Tensor | None = None
+        self.apart = [RunningSum() for _ in range(readers)]
+
+    def add(self, readers: Sequence[int], term: Tensor) -> None:
+        """Add to the readers' sums a term that nobody else holds, [batch, reader x channel, *space]."""
+        if len(readers) < len(self.apart):
+            for reader, part in zip(readers, term.chunk(len(readers), dim=1), strict=True):
+                self.apart[reader].add(part)
+        else:
+            self.together = term if self.together is None else self.together.add_(term)
+
+    def weigh(self, readers: Sequence[int], features: Tensor, factors: Tensor) -> None:
+        """Add the features times a factor for each reader, [(batch,) reader, channel or 1]."""
+        innermost = features.movedim(1, -1).unsqueeze(-2)
+        factors = (
+            factors
+            if factors.ndim == 2
+            else factors.view(len(factors), *(1,) * (features.ndim - 2), *factors.shape[1:])
+        )
+        if len(readers) == len(self.apart) and self.together is not None:
+            self.together.movedim(1, -1).unflatten(-1, (len(readers), -1)).addcmul_(innermost, factors)
+        else:
+            self.add(readers, (innermost * factors).flatten(-2).movedim(-1, 1))
+
+    def each(self) -> list[Tensor | None]:
+        """The sum of each reader."""
+        if self.together is not None:
+            for total, part in zip(self.apart, self.together.chunk(len(self.apart), dim=1), strict=True):
+                total.add(part)
+        return [total.value for total in self.apart]
 
 
-def _convolved(terms: Sequence[_Term], features: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-    """Of each form of convolution that begins with a ReLU: its readers, and their sums along the channels."""
-    begin = [term for term in terms if isinstance(term.layers[0], nn.ReLU)]
-    if not begin:
-        return
-    active = functional.relu(features)
-    forms = [(term, *_dense_form(term.layers[1:-1])) for term in begin]
-    order = {form: position for position, form in enumerate(dict.fromkeys(form for _, form, _ in forms))}
-    for form, group in groupby(sorted(forms, key=lambda found: order[found[1]]), key=lambda found: found[1]):
-        members = list(group)
-        joint = _apply(form, active, [filters for _, _, filters in members], 1)
-        yield from _summed([term for term, _, _ in members], joint)
+def _weighed(options: Sequence[Layers], joint: Tensor, weights: Tensor) -> Tensor:
+    """The joint features normalised, each reader's times its weight."""
+    norm: GroupNorm = options[0][-1]  # type: ignore[assignment]
+    scale = weights.repeat_interleave(norm.num_features)
+    groups = len(options) * norm.num_groups
+    if joint.requires_grad or not scale.requires_grad:
+        return torch.group_norm(joint, groups, scale, None, norm.eps)
+    # PyTorch's gradient by the scale alone reads memory that is not there
+    return torch.group_norm(joint, groups, None, None, norm.eps) * scale.view(-1, *(1,) * (joint.ndim - 2))
 
 
-def _dense_form(layers: Sequence[nn.Module]) -> tuple[_Form, Tensor]:
-    """The one dense convolution that the layers between ReLU and normalisation are, and its filters [out, in, ...].
-
-    Those of transposed convolutions are [in, out, ...].
-    """
-    first = layers[0]
-    if not isinstance(first, CONVOLUTIONS):
-        raise TypeError(f"The options of a weave begin with a convolution; got {type(first).__name__}.")
-    form = _form(first)
-    if len(layers) == 1:
-        return form, first.weight
-    if isinstance(layers[1], ChannelShuffle):
-        return form, _shuffled(first.weight, layers[1].groups)
-    pointwise = layers[1].get_parameter("weight").flatten(1)  # [out, in]
-    if form.transposed:
-        return form, torch.einsum("oi,iu...->io...", pointwise, first.weight)
-    return form, torch.einsum("oi,iu...->oi...", pointwise, first.weight)
+def _joined(options: Sequence[Layers], source: _Source) -> Tensor:
+    """What enters the normalisation of each reader, side by side along the channels."""
+    if isinstance(options[0][0], ChannelGate):
+        return _gated(options, source)
+    firsts, then, count = [layers[1] for layers in options], options[0][2], len(options)
+    weights: list[Tensor] = [layer.get_parameter("weight") for layer in firsts]
+    if isinstance(then, ChannelShuffle):
+        return _shuffled(firsts[0], weights, source.active, then.groups)
+    if isinstance(then, GroupNorm):
+        return _convolve(firsts[0], source.active, _side_by_side(firsts[0], weights), 1)
+    width = len(weights[0])
+    depthwise = _convolve(firsts[0], source.repeated(count), torch.cat(weights), count * width)
+    points = [layers[2].get_parameter("weight").flatten(1) for layers in options]
+    parts = zip(depthwise.movedim(1, -1).chunk(count, dim=-1), points, strict=True)
+    return torch.cat([functional.linear(part, point) for part, point in parts], dim=-1).movedim(-1, 1)
 
 
-def _form(layer: Convolution) -> _Form:
+def _gated(options: Sequence[Layers], source: _Source) -> Tensor:
+    """Convolutions of gated features: of the features as they are, by filters that each image gates."""
+    first = options[0][1]
+    filters = torch.stack([layers[1].get_parameter("weight") for layers in options])
+    numbers = source.gates(options).unsqueeze(3 if isinstance(first, TRANSPOSED) else 2)
+    gated = filters * numbers.view(*numbers.shape, *(1,) * (source.features.ndim - 2))
+    alone = zip(source.features.split(1), gated, strict=True)
+    return torch.cat([_convolve(first, image, _side_by_side(first, own.unbind()), 1) for image, own in alone])
+
+
+def _side_by_side(layer: nn.Module, weights: Sequence[Tensor]) -> Tensor:
+    """The filters of a dense convolution that gives the results of all."""
+    return torch.cat(list(weights), dim=int(isinstance(layer, TRANSPOSED))) if len(weights) > 1 else weights[0]
+
+
+def _shuffled(layer: nn.Module, weights: Sequence[Tensor], features: Tensor, groups: int) -> Tensor:
+    """Grouped convolutions and the shuffles after them: each group's filters of all readers read the same features."""
+    filters = torch.stack([weight.unflatten(0, (groups, -1)) for weight in weights], dim=1)
+    found = _convolve(layer, features, filters.flatten(0, 2), groups)
+    innermost = found.movedim(1, -1).unflatten(-1, (groups, len(weights), -1)).movedim(-3, -1)
+    shuffled: Tensor = innermost.flatten(-3).movedim(-1, 1)
+    return shuffled
+
+
+def _convolve(layer: nn.Module, features: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """A convolution of the layer's geometry; in 2D as the library computes it, which is best for these shapes."""
     geometry = convolution_geometry(layer)  # type: ignore[arg-type]
-    dense = Geometry(geometry.stride, geometry.padding, geometry.dilation, 1)
-    return _Form(dense, isinstance(layer, TRANSPOSED), tuple(layer.kernel_size))
-
-
-def _shuffled(filters: Tensor, groups: int) -> Tensor:
-    """Filters [out, in / groups, ...] of a grouped convolution whose channels are shuffled, as dense ones."""
-    own = filters.unflatten(0, (groups, -1)).unsqueeze(2)  # [group, out, 1, in, ...]
-    eye = torch.eye(groups, dtype=filters.dtype, device=filters.device)
-    spread = own * eye.view(groups, 1, groups, 1, *(1,) * (filters.ndim - 2))
-    dense: Tensor = spread.transpose(0, 1).flatten(2, 3).flatten(0, 1)
-    return dense
-
-
-def _apply(form: _Form, features: Tensor, filters: Sequence[Tensor], groups: int) -> Tensor:
-    """Convolutions of one form, their results along the channels; `groups` read each its own part of the features."""
-    geometry = Geometry(form.geometry.stride, form.geometry.padding, form.geometry.dilation, groups)
-    if not form.transposed:
-        return convolve(features, torch.cat(list(filters)), geometry)
-    together = torch.cat(list(filters), dim=0 if groups > 1 else 1)
-    double: Callable[..., Tensor] = functional.conv_transpose2d if features.ndim == 4 else functional.conv_transpose3d
-    result: Tensor = double(features, together, None, geometry.stride, geometry.padding, 1, groups, geometry.dilation)
-    return result
-
-
-def _summed(terms: Sequence[_Term], joint: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-    """Each term's part of the joint features, normalised and times its weight; those of the same readers summed."""
-    norm: GroupNorm = terms[0].layers[-1]  # type: ignore[assignment]
-    scale = torch.stack([term.weight for term in terms]).repeat_interleave(norm.num_features)
-    weighed = torch.group_norm(joint, len(terms) * norm.num_groups, scale, None, norm.eps)
-    readers = sorted({term.reader for term in terms})
-    times = len(terms) // len(readers)
-    if [term.reader for term in terms] == readers * times:
-        yield readers, weighed.unflatten(1, (times, -1)).sum(1) if times > 1 else weighed
-        return
-    for term, part in zip(terms, weighed.chunk(len(terms), dim=1), strict=True):
-        yield [term.reader], part
-
-
-def _gated(terms: Sequence[_Term], features: Tensor, means: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
-    """Convolutions of gated features, one group for each reader."""
-    found = [(term, gate) for term in terms if len(term.layers) > 1 and isinstance(gate := term.layers[0], ChannelGate)]
-    if not found or means is None:
-        return
-    gates = torch.cat([gate.gate(means) for _, gate in found], dim=1)
-    read = torch.cat([features] * len(found), dim=1) * _over_space(gates, features)
-    layers: list[Convolution] = [term.layers[1] for term, _ in found]  # type: ignore[misc]
-    joint = _apply(_form(layers[0]), read, [layer.weight for layer in layers], len(layers))
-    yield from _summed([term for term, _ in found], joint)
-
-
-def _add_pooled(sums: Sequence[RunningSum], terms: Sequence[_Term], features: Tensor) -> None:
-    """Options without weights to learn, each computed once for all readers."""
-    pools: dict[str, Tensor] = {}
-    for term in terms:
-        pool = term.layers[0]
-        if len(term.layers) > 1 or isinstance(pool, ChannelGate | nn.Identity):
-            continue
-        kind = type(pool).__name__
-        if kind not in pools:
-            pools[kind] = pool(features)
-        sums[term.reader].add(pools[kind], term.weight)
-
-
-def _factors(terms: Sequence[_Term], features: Tensor, means: Tensor | None) -> Iterator[tuple[int, Tensor]]:
-    """For each reader of the features themselves, gated or not: the number that each channel is weighed by."""
-    found: dict[int, Tensor] = {}
-    for term in terms:
-        first = term.layers[0]
-        if isinstance(first, ChannelGate) and len(term.layers) == 1 and means is not None:
-            gate = _over_space(first.gate(means), features) * term.weight
-            found[term.reader] = found[term.reader] + gate if term.reader in found else gate
-        elif isinstance(first, nn.Identity):
-            found[term.reader] = found[term.reader] + term.weight if term.reader in found else term.weight
-    yield from found.items()
+    stride, padding, dilation = geometry.stride, geometry.padding, geometry.dilation
+    if isinstance(layer, TRANSPOSED):
+        double = functional.conv_transpose2d if features.ndim == 4 else functional.conv_transpose3d
+        doubled: Tensor = double(features, weight, None, stride, padding, 1, groups, dilation)
+        return doubled
+    if features.ndim == 4:
+        return functional.conv2d(features, weight, None, stride, padding, dilation, groups)
+    return convolve(features, weight, Geometry(stride, padding, dilation, groups))

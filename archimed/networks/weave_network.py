@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from archimed.genotype import Choice
 from archimed.networks.layers import batch_norm, convolution, use_quick_forms, with_normalisation
 from archimed.networks.mixed_cell import (
+    CellWeights,
     again_later,
     by_cell,
     channels_innermost,
@@ -23,8 +24,9 @@ from archimed.networks.mixed_cell import (
 from archimed.networks.mixed_operation import RunningSum
 from archimed.networks.operations import Operation
 from archimed.networks.summing_cell import Edge
-from archimed.networks.weave_cell import INPUTS, MixedWovenCell, Size, WovenCell
+from archimed.networks.weave_cell import INPUTS, MixedWovenCell, Size, WovenCell, first_reader
 from archimed.networks.weave_lattice import STEM, Inputs, Lattice, Place
+from archimed.networks.weave_mixture import StateWeights, state_weights
 from archimed.networks.weave_operations import Resampling
 
 Tables = Mapping[Resampling, Sequence[Operation]]  # what resamples down, keeps the size, resamples up
@@ -222,6 +224,7 @@ class MixedWeavedUnet(_Weave):
     ) -> tuple[Tensor, ...]:
         weights = read_mixture(mixture, self.choices, images.device)
         edges = by_cell({name: edge for name, edge in weights.items() if not name.startswith(TYPE)})
+        states = {kind: self._by_state(kind, nodes) for kind, nodes in edges.items()}
         shares: dict[Place, dict[Resampling, Tensor]] = {}
         kept: dict[Place, list[Resampling]] = {place: list(kinds) for place, kinds in lattice.cells.items()}
         for place, kinds in self.lattice.cells.items():
@@ -234,7 +237,7 @@ class MixedWeavedUnet(_Weave):
             run = again_later if self.recompute and torch.is_grad_enabled() else _at_once
             total = RunningSum()
             for kind, inputs in kinds.items():
-                term = run(cells[kind], _read(inputs, maps), edges[kind], size)
+                term = run(cells[kind], _read(inputs, maps), states[kind], size)
                 total.add(term, shares[place][kind] if place in shares else None)
             if total.value is not None:
                 return total.value
@@ -242,6 +245,14 @@ class MixedWeavedUnet(_Weave):
             return images.new_zeros(len(images), channels, *size)
 
         return tuple(self._walk(channels_innermost(images), lattice.needed(lattice.exits, kept), dataset, compute))
+
+    def _by_state(self, kind: str, nodes: CellWeights) -> list[StateWeights]:
+        """The weights of a kind of cell by the state that edges leave; the last node reads every state."""
+        names = [choice.options for choice in self.choices if choice.name.startswith(f"{kind}.")][-len(nodes[-1]) :]
+        return [
+            state_weights(options, [node[state] for node in nodes[first_reader(state) :]])
+            for state, options in enumerate(names)
+        ]
 
     @torch.no_grad()
     def give_weights(self, network: WeavedUnet) -> None:
