@@ -58,13 +58,13 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
     """
     directory = RunDirectory(run)
     experiment = experiment_from_document(directory.read_experiment())
-    if grid := read_json(directory.data).get("grid"):
-        experiment = replace(experiment, data=CommonGrid.from_json(grid).asked_by(experiment.data))
     found = trained_networks(run)
     if not found:
         raise RunError(f"External validation needs trained networks; {run} has none. Go on with: archimed resume {run}")
     if out.exists() and any(out.iterdir()):
         raise RunError(f"An output folder is new or empty; {out} holds files. Choose another --out.")
+    if grid := read_json(directory.data).get("grid"):
+        experiment = replace(experiment, data=CommonGrid.from_json(grid).asked_by(experiment.data))
     observer.stage(f"read data: {source}")
     dataset: Dataset | None = None
     repeats: dict[str, list[Tested]] = {}

@@ -13,7 +13,8 @@ import archimed
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, RunError
-from archimed.experiment.external import validate_externally
+from archimed.experiment.external import test_of_the_run as own_test
+from archimed.experiment.external import trained_networks, validate_externally
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.progress import Silent
 from tests.experiment.tiny import read, result_of, tiny_run, write_npz
@@ -94,3 +95,26 @@ def test_folds_and_seeds_are_all_measured(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "mstf-nas").iterdir())) == 4
     values = [read(path)["external"]["auc"] for path in (tmp_path / "out").rglob("metrics.json")]
     assert summary["networks"]["mstf-nas"]["test"]["auc"]["value"] == pytest.approx(np.mean(values))
+
+
+def test_networks_of_several_data_sets_are_told_apart(tmp_path: Path) -> None:
+    for place in ("unet/cells.v2.fold0.seed1", "unet/vessels.fold1.seed0", "dynunet/fold0.seed0"):
+        (tmp_path / "networks" / place).mkdir(parents=True)
+        (tmp_path / "networks" / place / "weights.safetensors").touch()
+    found = [(one.name, one.network, one.dataset, one.fold, one.seed) for one in trained_networks(tmp_path)]
+    assert found == [
+        ("dynunet", "dynunet", None, 0, 0),
+        ("unet (cells.v2)", "unet", "cells.v2", 0, 1),
+        ("unet (vessels)", "unet", "vessels", 1, 0),
+    ]
+    (tmp_path / "networks" / "unet" / "other").mkdir()
+    (tmp_path / "networks" / "unet" / "other" / "weights.safetensors").touch()
+    with pytest.raises(RunError, match=r"fold<k>\.seed<s>; got .*other"):
+        trained_networks(tmp_path)
+
+
+def test_what_a_network_gave_on_its_own_data_set() -> None:
+    network = {"test": {"dice": 1}, "datasets": {"cells": {"test": {"dice": 2}}}}
+    assert own_test({"test": {"dice": 1}}, None) == {"dice": 1}
+    assert own_test(network, "cells") == {"dice": 2}
+    assert own_test(network, "other") == {}
