@@ -59,9 +59,13 @@ class Budget:
 
     def stop_search(self) -> bool:
         """Whether the present search has used its share: the third divided by all searches of the run."""
+        return self.seconds_left_for_search() < 0
+
+    def seconds_left_for_search(self) -> float:
+        """Until `stop_search` says so; infinite without a budget."""
         if self.seconds is None:
-            return False
-        return time.monotonic() - self.search_started > self.seconds * SEARCH_SHARE / self.searches
+            return math.inf
+        return self.seconds * SEARCH_SHARE / self.searches - (time.monotonic() - self.search_started)
 
     def left_for_training(self) -> float:
         """Seconds that training may still take."""

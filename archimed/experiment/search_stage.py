@@ -1,5 +1,6 @@
 """The search stage: run the method's search and what its baselines need; log and select."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,11 +39,11 @@ def search_once(bench: Workbench, repeat: Repeat, missing: Wanted, budget: Budge
     """One search of the method, then that of its pool if a baseline needs it."""
     method, scope = bench.experiment.method, search_scope(bench, repeat)
     budget.begin_search()
-    outcome = run_one(bench, method, repeat, budget.stop_search)
+    outcome = run_one(bench, method, repeat, budget.seconds_left_for_search)
     found = [selection for selection in outcome.selections if (selection.network, scope) in missing]
     left = {*method.searched_baselines} & {name for name, _ in missing} - {selection.network for selection in found}
     if left and (beside := method.pool(outcome.unique_candidates)) is not None:
-        pool = run_one(bench, beside, repeat, lambda: False)
+        pool = run_one(bench, beside, repeat)
         found += [selection for selection in pool.selections if selection.network in left]
     selections = [(selection, scope) for selection in found]
     for number, dataset in enumerate(bench.training_sets):
@@ -90,12 +91,14 @@ def wanted_of(bench: Workbench, repeat: Repeat) -> Wanted:
     }
 
 
-def run_one(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[], bool]) -> SearchOutcome:
+def run_one(
+    bench: Workbench, method: Method, repeat: Repeat, seconds_left: Callable[[], float] = lambda: math.inf
+) -> SearchOutcome:
     """Run one method's search on the training and validation part of a fold."""
     problem = search_problem(bench, method, repeat)
     bench.observer.stage(f"search: {method.name}{where(bench, repeat, search_scope(bench, repeat))}")
     with bench.machine.session():
-        return method.run_search(problem, journal(bench, method, repeat, stop))
+        return method.run_search(problem, journal(bench, method, repeat, seconds_left))
 
 
 def search_problem(bench: Workbench, method: Method, repeat: Repeat) -> SearchProblem:
@@ -124,7 +127,7 @@ def problem_of(bench: Workbench, dataset: Dataset, repeat: Repeat) -> SearchProb
     )
 
 
-def journal(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[], bool]) -> Journal:
+def journal(bench: Workbench, method: Method, repeat: Repeat, seconds_left: Callable[[], float]) -> Journal:
     """What was logged of this search before, and how to log on."""
     choices, scope = method.space.choices, search_scope(bench, repeat)
     records = bench.run.candidate_records(method.name, repeat.fold, repeat.seed, scope)
@@ -142,7 +145,8 @@ def journal(bench: Workbench, method: Method, repeat: Repeat, stop: Callable[[],
         known,
         record,
         progress=bench.observer.progress,
-        stop=stop,
+        stop=lambda: seconds_left() < 0,
+        seconds_left=seconds_left,
         folder=bench.run.search_state(repeat.fold, repeat.seed, scope),
         restore_epochs=lambda epochs: restore_epochs(bench, key, epochs),
         record_epoch=lambda epoch: append_line(bench.run.search_epochs, {**key, **epoch}),

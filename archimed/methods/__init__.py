@@ -36,6 +36,11 @@ METHODS: Mapping[str, MethodEntry] = {
     "mm-nas": MethodEntry(
         "archimed.methods.mm_nas", "MmNas", "gradient search of how modalities such as PET and CT fuse (2D, 3D)"
     ),
+    "mixsearch": MethodEntry(
+        "archimed.methods.mixsearch",
+        "MixSearch",
+        "gradient search of U-shaped networks on mixed data sets (2D, 3D masks)",
+    ),
     "darts": MethodEntry("archimed.methods.darts", "Darts", "gradient search of DARTS cells (2D, 3D classification)"),
     "random-search": MethodEntry(
         "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"

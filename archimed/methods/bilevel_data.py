@@ -1,7 +1,7 @@
 """What a bilevel search learns from: two halves of the training cases in step; and what judges its epochs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -15,7 +15,9 @@ from archimed.evaluation.metrics import metrics
 from archimed.methods.protocol import SearchProblem
 from archimed.seeding import torch_generator
 from archimed.strategies.mixtures import Mixture
+from archimed.task import ImagingTask
 from archimed.training.losses import training_loss
+from archimed.training.machine import Machine
 from archimed.training.prediction import predict_logits, probabilities
 from archimed.training.steps import NormalisedImages, batches
 
@@ -33,8 +35,8 @@ class SearchData(Protocol):
         ...
 
     @property
-    def class_weights(self) -> Tensor | None:
-        """Of the loss; None if all classes weigh the same."""
+    def further_tasks(self) -> tuple[ImagingTask, ...]:
+        """Those for which the supernet has a head of its own, beside that of the problem."""
         ...
 
     @property
@@ -51,12 +53,20 @@ class SearchData(Protocol):
         """Images that judge an epoch."""
         ...
 
+    def on(self, machine: Machine) -> "SearchData":
+        """The same data for another machine."""
+        ...
+
     def identity(self) -> Mapping[str, Any]:
         """What must be the same for a search to go on, as JSON."""
         ...
 
     def steps(self, epoch: int, batch_size: int) -> Sequence[Step]:
         """The steps of an epoch, counted from 1: the half for the weights once, in a random order."""
+        ...
+
+    def batch_loss(self, supernet: nn.Module, batch: Batch, mixture: Mixture) -> Tensor:
+        """What weights and alpha lower, on a batch of a step."""
         ...
 
     def validate(self, supernet: nn.Module, mixture: Mixture) -> tuple[Tensor, dict[str, float | None]]:
@@ -93,6 +103,11 @@ class CaseHalves:
         return NormalisedImages(self.problem.validation, self.problem.normalise, self.problem.machine)
 
     @property
+    def further_tasks(self) -> tuple[ImagingTask, ...]:
+        """None: the supernet has one head."""
+        return ()
+
+    @property
     def sizes(self) -> tuple[int, int]:
         """Images of each half."""
         return len(self.halves[0]), len(self.halves[1])
@@ -101,6 +116,10 @@ class CaseHalves:
     def validation_size(self) -> int:
         """Images that judge an epoch."""
         return len(self.problem.validation)
+
+    def on(self, machine: Machine) -> "CaseHalves":
+        """The same data for another machine."""
+        return CaseHalves(replace(self.problem, machine=machine), self.class_weights)
 
     def identity(self) -> Mapping[str, Any]:
         """The ids of the cases."""
@@ -114,6 +133,16 @@ class CaseHalves:
     def _batch(self, half: int, cases: Tensor) -> Batch:
         return Batch(*self.halves[half].batch(cases))
 
+    @cached_property
+    def _weights(self) -> Tensor | None:
+        return None if self.class_weights is None else self.class_weights.to(self.problem.machine.device)
+
+    def batch_loss(self, supernet: nn.Module, batch: Batch, mixture: Mixture) -> Tensor:
+        """The loss of the task."""
+        with self.problem.machine.autocast():
+            outputs = supernet(batch.images, mixture)
+        return outputs_loss(outputs, batch.target, self._weights)
+
     def validate(self, supernet: nn.Module, mixture: Mixture) -> tuple[Tensor, dict[str, float | None]]:
         """Mean loss and AUC."""
         images, problem = self.validation, self.problem
@@ -123,6 +152,13 @@ class CaseHalves:
         kind = problem.task.kind
         measured = metrics(problem.task, images.target.numpy(), probabilities(logits, kind).numpy())
         return training_loss(logits, images.target, weights), {"auc": measured["auc"]}
+
+
+def outputs_loss(outputs: Tensor | tuple[Tensor, ...], target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean loss of all outputs against one target, in float32 or wider."""
+    several = outputs if isinstance(outputs, tuple) else (outputs,)
+    wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in several]
+    return torch.stack([training_loss(logits, target, weights) for logits in wide]).mean()
 
 
 class WithMixture(nn.Module):

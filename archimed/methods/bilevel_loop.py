@@ -20,7 +20,6 @@ from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner, Memory, learning_rate_at
 from archimed.strategies.mixtures import SKIP, count_skips, draw_alpha, entropies, mixture_of, share_of
-from archimed.training.losses import training_loss
 from archimed.training.steps import refuse_batches_of_one
 
 
@@ -70,8 +69,6 @@ class _Search:
         self.problem = data.problem
         self.journal, self.folder = journal, folder
         self.sizes = data.sizes
-        weights = data.class_weights
-        self.class_weights = None if weights is None else weights.to(self.problem.machine.device)
 
     def run(self) -> Found:
         state = self.folder.restore(self._make, self.journal.say)
@@ -104,13 +101,13 @@ class _Search:
             cautions.append(sentence)
             self.journal.say(sentence)
 
-        chosen = memory or settle_memory(self.space, settings, problem, caution)
-        supernet = build_supernet(self.space, problem.task, settings, chosen, problem.seed)
+        chosen = memory or settle_memory(self.space, settings, self.data, caution)
+        supernet = build_supernet(self.space, problem.task, settings, chosen, problem.seed, self.data.further_tasks)
         size = batch_size or settings.batch_size
         refuse_batches_of_one(supernet, min(size, *self.sizes), "search.batch_size")
         problem.machine.place_network(supernet)
         alpha = draw_alpha(self.space.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, self.class_weights, problem.machine.autocast, training_loss)
+        learner = Learner.of(supernet, alpha, settings, self.data.batch_loss)
         return SearchState(learner, chosen, size, cautions=cautions)
 
     def _is_over(self, records: Sequence[SearchEpoch]) -> bool:

@@ -17,7 +17,7 @@ from archimed.spaces import SearchSpace
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner
 from archimed.strategies.mixtures import draw_alpha
-from archimed.training.losses import class_weights, training_loss
+from archimed.training.losses import class_weights
 from archimed.training.recipe import Recipe
 
 OF_THE_SUPERNET = ("width", "num_cells")  # settings of the search that replace those of the space
@@ -88,10 +88,11 @@ def bilevel_seconds(space: RelaxableSpace, settings: BilevelSettings, data: Sear
     size = min(settings.batch_size, *data.sizes)
     steps = data.steps(1, size)
     with machine.session():
-        memory = settle_memory(space, settings, problem, lambda _: None)
-        supernet = machine.place_network(build_supernet(space, problem.task, settings, memory, problem.seed))
+        memory = settle_memory(space, settings, data, lambda _: None)
+        built = build_supernet(space, problem.task, settings, memory, problem.seed, data.further_tasks)
+        supernet = machine.place_network(built)
         alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast, criterion=training_loss)
+        learner = Learner.of(supernet, alpha, settings, data.batch_loss)
         times = []
         for _ in range(TRIAL_STEPS + 1):
             started = time.perf_counter()

@@ -1,5 +1,6 @@
 """What a method is: a space, a search and a training recipe, and one verb that turns data into genotypes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ class Journal:
         record: called with each newly measured candidate.
         progress: called with (units done, units planned, what they are and how it goes).
         stop: asked between candidates or steps; True ends the search with what it has.
+        seconds_left: how long until `stop` says so; infinite without a limit.
         folder: where a search that learns keeps its state between interruptions, its own; None keeps none.
         restore_epochs: called once, before new epochs, with the records of all epochs that the state holds.
         record_epoch: called with the record of each new epoch, after its state is on disk.
@@ -66,6 +68,7 @@ class Journal:
     record: Callable[[Candidate], None] = lambda _: None
     progress: Callable[[float, float, str], None] = lambda _done, _planned, _note: None
     stop: Callable[[], bool] = lambda: False
+    seconds_left: Callable[[], float] = lambda: math.inf
     folder: Path | None = None
     restore_epochs: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
     record_epoch: Callable[[Mapping[str, Any]], None] = lambda _: None

@@ -10,13 +10,12 @@ from torch import nn
 
 from archimed.batch import Batch
 from archimed.errors import SettingsError
-from archimed.methods.protocol import SearchProblem
+from archimed.methods.bilevel_data import SearchData
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner, Memory
 from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
-from archimed.training.losses import training_loss
 from archimed.training.machine import Machine
 from archimed.training.memory import free_bytes, peak_bytes
 
@@ -27,27 +26,34 @@ MARGIN = 1.1  # for what libraries take within an operation
 
 
 def build_supernet(
-    space: RelaxableSpace, task: ImagingTask, settings: BilevelSettings, memory: Memory, seed: int
+    space: RelaxableSpace,
+    task: ImagingTask,
+    settings: BilevelSettings,
+    memory: Memory,
+    seed: int,
+    further_tasks: tuple[ImagingTask, ...] = (),
 ) -> nn.Module:
-    """The supernet with the first weights that belong to the seed, in training mode."""
+    """The supernet with the first weights that belong to the seed, in training mode; with a head for each task."""
     share = settings.channel_share if memory == "partial" else 1
+    heads = {"tasks": further_tasks} if further_tasks else {}
     with torch_seed(seed, "supernet"):
-        return space.supernet(task, recompute=memory == "checkpoint", channel_share=share).train()
+        return space.supernet(task, recompute=memory == "checkpoint", channel_share=share, **heads).train()
 
 
 def settle_memory(
-    space: RelaxableSpace, settings: BilevelSettings, problem: SearchProblem, say: Callable[[str], None]
+    space: RelaxableSpace, settings: BilevelSettings, data: SearchData, say: Callable[[str], None]
 ) -> Memory:
     """The memory setting to search with: as set, or chosen by the estimate where it is `auto`.
 
     Raises:
         SettingsError: on a CPU, if it does not fit by the estimate; the message names what would.
     """
-    device, batch_size = problem.machine.device, settings.batch_size
+    problem, batch_size = data.problem, settings.batch_size
+    device = problem.machine.device
     free = free_bytes(device)
 
     def needed(memory: Memory) -> int:
-        return step_bytes(space, settings, problem, memory, batch_size)
+        return step_bytes(space, settings, data, memory, batch_size)
 
     wanted: Memory = "none" if settings.memory == "auto" else settings.memory
     bytes_wanted = needed(wanted)
@@ -84,19 +90,20 @@ def can_build(space: RelaxableSpace, settings: BilevelSettings, task: ImagingTas
 
 
 def step_bytes(
-    space: RelaxableSpace, settings: BilevelSettings, problem: SearchProblem, memory: Memory, batch_size: int
+    space: RelaxableSpace, settings: BilevelSettings, data: SearchData, memory: Memory, batch_size: int
 ) -> int:
     """The estimated peak of one pair of steps, weights and optimizers included.
 
     Steps on a few small images are counted tensor by tensor on the CPU; what grows with the batch is scaled to the
     pixels of the whole batch.
     """
+    problem = data.problem
     task, machine = problem.task, replace(problem.machine, device="cpu")
     size = tuple(min(pixels, SIDE[task.spatial_dims]) for pixels in task.image_size)
     small = replace(task, image_size=size)
-    supernet = machine.place_network(build_supernet(space, small, settings, memory, problem.seed))
+    supernet = machine.place_network(build_supernet(space, small, settings, memory, problem.seed, data.further_tasks))
     alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
-    learner = Learner.of(supernet, alpha, settings, autocast=machine.autocast, criterion=training_loss)
+    learner = Learner.of(supernet, alpha, settings, data.on(machine).batch_loss)
     learner.learn_weights(_blank(small, COUNTS[0], machine))  # the optimizer's own memory is counted below
     peaks = []
     for count in COUNTS:

@@ -5,8 +5,9 @@ Alpha here is all that is learnt of the architecture; what MixSearch calls beta 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,11 +16,11 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor, nn
 
-from archimed.batch import Batch, target_loss
+from archimed.batch import Batch
 from archimed.strategies.mixtures import Alpha, Mixture, mixture_of
 
 Loss = Callable[[Mixture], Tensor]  # of the supernet as it stands, on one batch
-Criterion = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # loss of logits, target and class weights
+BatchLoss = Callable[[nn.Module, Batch, Mixture], Tensor]  # of a supernet on a batch by a mixture
 Memory = Literal["auto", "none", "checkpoint", "partial"]
 
 
@@ -144,14 +145,12 @@ class Learner:
     """A supernet and its alpha while they learn.
 
     Attributes:
-        supernet: called with images and a mixture; gives logits, or several of them, whose losses are averaged.
+        supernet: called with images and a mixture.
         alpha: on the host.
         weights: steps the supernet.
         architecture: steps alpha.
         settings: `search.*`.
-        class_weights: of the loss, on the supernet's device; None if all weigh the same.
-        autocast: the context of every forward pass.
-        criterion: the loss of logits against a target.
+        batch_loss: what both lower.
     """
 
     supernet: nn.Module
@@ -159,23 +158,13 @@ class Learner:
     weights: torch.optim.SGD
     architecture: torch.optim.Adam
     settings: BilevelSettings
-    class_weights: Tensor | None = None
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-    criterion: Criterion = target_loss
+    batch_loss: BatchLoss
 
     @classmethod
-    def of(
-        cls,
-        supernet: nn.Module,
-        alpha: Alpha,
-        settings: BilevelSettings,
-        class_weights: Tensor | None = None,
-        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-        criterion: Criterion = target_loss,
-    ) -> "Learner":
+    def of(cls, supernet: nn.Module, alpha: Alpha, settings: BilevelSettings, batch_loss: BatchLoss) -> "Learner":
         """A learner at its beginning, the optimizers fresh."""
         weights, architecture = weight_optimizer(supernet, settings), alpha_optimizer(alpha, settings)
-        return cls(supernet, alpha, weights, architecture, settings, class_weights, autocast, criterion)
+        return cls(supernet, alpha, weights, architecture, settings, batch_loss)
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the weights' step size of an epoch, counted from 1."""
@@ -184,16 +173,7 @@ class Learner:
 
     def loss(self, batch: Batch) -> Loss:
         """The supernet's loss on a batch, as a function of the mixture."""
-
-        def value(mixture: Mixture) -> Tensor:
-            with self.autocast():
-                found = self.supernet(batch.images, mixture)
-            outputs = found if isinstance(found, tuple) else (found,)
-            wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in outputs]
-            losses = [self.criterion(logits, batch.target, self.class_weights) for logits in wide]
-            return torch.stack(losses).mean()
-
-        return value
+        return partial(self.batch_loss, self.supernet, batch)
 
     def learn(self, weight_batch: Batch, architecture_batch: Batch | None) -> tuple[Tensor, Tensor | None]:
         """One step on the weights and, with a batch for it, one on alpha, in turn; their losses."""

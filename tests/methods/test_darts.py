@@ -400,10 +400,10 @@ def test_the_estimate_is_near_the_peak_of_a_real_step() -> None:
     settings = replace(SETTINGS, batch_size=6)
     whole = problem(count=24, size=64)
     for memory in ("none", "checkpoint"):
-        told = supernet_memory.step_bytes(space, settings, whole, memory, 6)
+        told = supernet_memory.step_bytes(space, settings, CaseHalves(whole), memory, 6)
         supernet = supernet_memory.build_supernet(space, whole.task, settings, memory, 0)
         alpha = draw_alpha(space.mixed_choices, torch.Generator())
-        learner = Learner.of(supernet, alpha, settings)
+        learner = Learner.of(supernet, alpha, settings, CaseHalves(whole).batch_loss)
         batch = supernet_memory._blank(whole.task, 6, whole.machine)
         assert told == pytest.approx(peak_bytes(lambda: supernet_memory._pair(learner, batch)), rel=0.3)  # noqa: B023
     assert 0 < free_bytes("cpu") < 2**50

@@ -48,6 +48,10 @@ def loss_at(supernet: nn.Module, batch: Batch, mixture: Any, weights: Any = None
     return target_loss(functional_call(supernet, parameters, (batch.images, mixture)), batch.target)
 
 
+def batch_loss(supernet: nn.Module, batch: Batch, mixture: Any) -> Tensor:
+    return target_loss(supernet(batch.images, mixture), batch.target)
+
+
 def close(found: list[Tensor], expected: list[Tensor], tolerance: float = 1e-9) -> None:
     scale = max(float(one.abs().max()) for one in expected)
     assert scale > 0
@@ -130,7 +134,7 @@ def test_a_weight_step_is_one_of_sgd_and_leaves_alpha_alone() -> None:
     supernet, alpha, (batch, _) = made(ToySpace(), FLAT)
     other, numbers, _ = made(ToySpace(), FLAT)
     settings = BilevelSettings(learning_rate=0.5, clip=0.01)
-    learner = Learner.of(supernet, alpha, settings)
+    learner = Learner.of(supernet, alpha, settings, batch_loss)
     value = learner.learn_weights(batch)
     loss = loss_at(other, batch, {name: one.detach() for name, one in mixture_of(numbers).items()})
     loss.backward()
@@ -151,7 +155,7 @@ def test_alpha_learns_what_the_architecture_half_asks_for(order: Any) -> None:
     torch.manual_seed(0)
     supernet = space.supernet(FLAT)
     alpha = draw_alpha(space.mixed_choices, torch.Generator().manual_seed(0))
-    learner = Learner.of(supernet, alpha, BilevelSettings(order=order, alpha_learning_rate=0.05))
+    learner = Learner.of(supernet, alpha, BilevelSettings(order=order, alpha_learning_rate=0.05), batch_loss)
     for _ in range(25):
         target = torch.arange(8) % 2
         images = torch.randn(8, 2, 8, 8) + 2 * target[:, None, None, None]
@@ -163,7 +167,7 @@ def test_alpha_learns_what_the_architecture_half_asks_for(order: Any) -> None:
 
 def test_a_step_in_which_no_gradient_passes_gives_alpha_none() -> None:
     supernet, alpha, (batch, _) = made(ToySpace(), FLAT)
-    learner = Learner.of(supernet, alpha, BilevelSettings())
+    learner = Learner.of(supernet, alpha, BilevelSettings(), batch_loss)
     weight_step(supernet, alpha, learner.loss(batch), learner.weights, 5.0)
     assert all(numbers.grad is None for numbers in alpha.values())
 
