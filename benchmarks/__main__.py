@@ -2,9 +2,15 @@
 
 import sys
 
-from benchmarks import loading, scoring, supernet, training
+from benchmarks import loading, masks, scoring, supernet, training
 
-PARTS = {"scoring": scoring.main, "training": training.main, "loading": loading.main, "supernet": supernet.main}
+PARTS = {
+    "scoring": scoring.main,
+    "training": training.main,
+    "masks": masks.main,
+    "loading": loading.main,
+    "supernet": supernet.main,
+}
 
 wanted = sys.argv[1:] or list(PARTS)
 sys.argv[1:] = []
