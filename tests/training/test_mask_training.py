@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archimed.batch import Batch
 from archimed.data.arrays import Arrays
 from archimed.errors import SettingsError
 from archimed.seeding import torch_seed
 from archimed.task import ImagingTask
 from archimed.training.loop import train
 from archimed.training.machine import Machine
+from archimed.training.machine_choice import choose_machine
 from archimed.training.mask_loss import mask_loss
 from archimed.training.mask_prediction import predict_masks
 from archimed.training.progress import EpochRecord, Training
@@ -153,6 +155,16 @@ def test_interrupted_after_every_epoch_it_ends_bit_for_bit_the_same(
         replace(record, seconds=0.0) for record in expected.epochs
     ]
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in broken.state_dict().items())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_machine_is_chosen_by_a_trial_on_masks(dims: int) -> None:
+    held = examples(8, 0, ((16, 16, 16)[:dims],))
+    assert held.masks.shape is not None
+    machine = choose_machine(
+        network(dims, exits=True), Batch(held.images.all(), held.masks.all().long()), device="cpu", threads=1
+    )
+    assert (machine.threads, machine.device) == (1, "cpu")
 
 
 def test_the_metric_of_masks_is_dice(tmp_path: Path) -> None:
