@@ -1,9 +1,9 @@
 """Raw images to the float32 values a network sees: fitted on training images only, kept with the run.
 
 Each channel by what it is: a region stays as it is, CT is clipped to a window and standardised over its foreground (as
-nnU-Net does: Isensee et al., Nature Methods 18:203, 2021), PET is clipped to a window of uptake and scaled to 0 to 1,
-MR arrives standardised case by case (`preparation`), and all else takes the mean and standard deviation of the training
-images.
+nnU-Net does: Isensee et al., Nature Methods 18:203, 2021), PET likewise in a window of uptake, so that neither outweighs
+the other where they meet, MR arrives standardised case by case (`preparation`), and all else takes the mean and standard
+deviation of the training images.
 """
 
 import math
@@ -167,15 +167,12 @@ def _by_kind(
     low: list[float | None] = [None for _ in kinds]
     high: list[float | None] = [None for _ in kinds]
     for channel, kind in enumerate(kinds):
-        if kind == "ct":
+        if kind in ("ct", "pet"):
             region = kinds.index("mask") if "mask" in kinds else None
             foreground = Foreground(training.images, channel, training.masks, region)
-            limits = settings.ct_window or foreground.window()
+            limits = settings.suv_window if kind == "pet" else settings.ct_window or foreground.window()
             low[channel], high[channel] = limits
             mean[channel], std[channel] = foreground.moments(*limits)
-        elif kind == "pet":
-            low[channel], high[channel] = settings.suv_window
-            mean[channel], std[channel] = settings.suv_window[0], settings.suv_window[1] - settings.suv_window[0]
         elif kind in fixed:
             mean[channel], std[channel] = 0.0, 1.0
     full_scale = FULL_SCALE.get(training.images.dtype, 1.0)

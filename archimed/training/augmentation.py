@@ -41,7 +41,7 @@ def augment(
 
     What is drawn depends on the seed, epoch and step only: an interrupted training goes on with the same images, and
     every network of a run sees the same. Offsets and noise are in units of the spread of each channel of each image,
-    as modalities are normalised to unlike ranges (PET to 0 to 1). Noise is drawn on the device: a GPU's is another than
+    as modalities may be normalised to unlike ranges. Noise is drawn on the device: a GPU's is another than
     a CPU's.
     """
     names = ("augmentation", epoch, step)

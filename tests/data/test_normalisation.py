@@ -179,11 +179,21 @@ def test_memory_is_bounded_and_parts_change_nothing(monkeypatch: pytest.MonkeyPa
     assert max(taken) == 2
 
 
-def test_pet_is_scaled_from_its_window_to_zero_and_one() -> None:
+@pytest.mark.parametrize("window", [(0.0, 20.0), (2.5, 10.0)])
+def test_pet_is_clipped_to_its_window_then_standardised(window: tuple[float, float]) -> None:
     uptake = torch.tensor([-1.0, 0.0, 5.0, 20.0, 700.0]).view(5, 1, 1, 1, 1)
-    assert fit(dataset_of(uptake, ("pet",)))(uptake).flatten().tolist() == pytest.approx([0, 0, 0.25, 1, 1])
-    narrow = fit(dataset_of(uptake, ("pet",)), DataSettings(suv_window=(2.5, 10)))
-    assert narrow(uptake).flatten().tolist() == pytest.approx([0, 0, 1 / 3, 1, 1])
+    clipped = uptake.double().clamp(*window)
+    wanted = (clipped - clipped.mean()) / clipped.std(correction=0)
+    found = fit(dataset_of(uptake, ("pet",)), DataSettings(suv_window=window))
+    torch.testing.assert_close(found(uptake), wanted.float())
+
+
+def test_modalities_reach_a_network_at_like_scales() -> None:
+    generator = torch.Generator().manual_seed(0)
+    uptake = torch.rand(4, 1, 6, 6, 6, generator=generator) * 3
+    images = torch.cat([uptake * 300 - 500, uptake], dim=1)
+    spread = fit(dataset_of(images, ("ct", "pet")))(images).std((0, 2, 3, 4))
+    assert spread[1] / spread[0] == pytest.approx(1, rel=0.1)
 
 
 def test_mr_that_was_standardised_by_case_stays_as_it_is() -> None:
