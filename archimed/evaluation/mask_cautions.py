@@ -38,23 +38,27 @@ def few_cases(cases: int) -> list[str]:
 
 
 def empty_masks(chosen: str, counts: Mapping[str, LeftOut]) -> list[str]:
-    """What the rule for empty masks left out, class by class; every training answers each of its test cases once."""
+    """What the rule for empty masks did, class by class; every training answers each of its test cases once."""
+    missed = [f"{name} in {one.missed} of the {one.present} with it" for name, one in counts.items() if one.missed]
+    invented = [
+        f"{name} in {one.invented} of the {one.cases - one.present} without it"
+        for name, one in counts.items()
+        if one.invented
+    ]
+    absent = [f"{name} in {one.absent} of {one.cases}" for name, one in counts.items() if one.absent]
     sentences = []
-    for name, one in counts.items():
-        wrong = []
-        if one.missed:
-            wrong.append(f"{one.missed} of {one.present} answers to test cases with {name} hold nothing of it")
-        if one.invented:
-            wrong.append(f"{one.invented} of {one.cases - one.present} answers to test cases without {name} hold some")
-        if wrong:
-            sentences.append(
-                f"Of {chosen}, {' and '.join(wrong)}. They count as zero in Dice, Jaccard and surface Dice; no "
-                f"distance is defined for them, so the Hausdorff distance leaves them out and looks better than it is."
-            )
-        if one.absent:
-            sentences.append(
-                f"Of {chosen}, {one.absent} of {one.cases} answers rightly hold no {name}: its figures leave them out."
-            )
+    if missed or invented:
+        told = [f"missed {', '.join(missed)}"] if missed else []
+        told += [f"saw {', '.join(invented)}"] if invented else []
+        sentences.append(
+            f"Of its answers to test cases, {chosen} {'; it '.join(told)}. These count as zero in Dice, Jaccard and "
+            f"surface Dice; no distance is defined for them, so the Hausdorff distance leaves them out and looks "
+            f"better than it is."
+        )
+    if absent:
+        sentences.append(
+            f"Where both truth and answer hold nothing of a class, its figures leave the case out: {', '.join(absent)}."
+        )
     return sentences
 
 

@@ -13,9 +13,8 @@ TASK = ImagingTask("segmentation", ("background", "liver", "tumour"), 1, (32, 32
 def test_the_rule_for_empty_masks_is_told_by_class():
     counts = {"liver": LeftOut(20, 0, 0, 0), "tumour": LeftOut(cases=20, absent=4, missed=3, invented=2)}
     wrong, rightly = mask_cautions("mixsearch", counts, "mm", 1.0)
-    assert "3 of 14 answers to test cases with tumour hold nothing of it" in wrong
-    assert "2 of 6 answers to test cases without tumour hold some" in wrong
-    assert "4 of 20 answers rightly hold no tumour" in rightly
+    assert "mixsearch missed tumour in 3 of the 14 with it; it saw tumour in 2 of the 6 without it. " in wrong
+    assert "leave the case out: tumour in 4 of 20." in rightly
 
 
 def test_distances_in_pixels_are_told_and_those_in_millimetres_not():
