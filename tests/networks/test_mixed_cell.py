@@ -1,17 +1,20 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from archimed.errors import GenotypeError, SettingsError
-from archimed.networks.mixed_cell import MixedCell, cell_weights, edge_choices
+from archimed.networks.mixed_cell import MixedCell, cell_weights, edge_choices, recomputed_cells
 from archimed.networks.operations import IDENTITY, ZERO
-from archimed.networks.summing_cell import CellShape
+from archimed.networks.summing_cell import CellShape, stacked_cells
 from archimed.seeding import torch_seed
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.protocol import Mixture
 from archimed.task import ImagingTask
 
 TASK = ImagingTask("binary", ("a", "b"), 1, (8, 9))
+FUSION = [CellShape((8, 8), 8, False, False), *(CellShape((8, 8), 8 * 2**k, True, k > 1) for k in (1, 2, 3))]
 SPACE = DartsCellSpace(num_cells=3, num_nodes=2, width=4, stem_stride=1)
 
 
@@ -105,3 +108,14 @@ def test_the_strongest_operations_but_zero_are_derived() -> None:
     chosen = {c.name: c.options[gene] for c, gene in zip(SPACE.choices, genotype, strict=True)}
     assert chosen["normal.node2.inputs"] == "input1+input2"  # .125 on input1 beats .1 on node1
     assert chosen["normal.node2.operation2"] == "separable_conv_5"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "spatial_dims", "expected"),
+    [(stacked_cells(8, 16, (4, 4)), 2, 3), (FUSION, 3, 1), (stacked_cells(1, 16, (4, 4)), 2, 1)],
+    ids=["DARTS", "MM-NAS", "one cell"],
+)
+def test_the_cells_with_the_largest_features_are_computed_again(
+    shapes: Sequence[CellShape], spatial_dims: int, expected: int
+) -> None:
+    assert recomputed_cells(shapes, spatial_dims) == expected
