@@ -85,6 +85,9 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
             f"{dataset.name}: {len(dataset.cases)} cases, {dataset.task.kind}, "
             f"{len(counts.train)} train / {len(counts.validation)} validation / {len(counts.test)} test"
         )
+        patch = training_task(dataset, experiment.method.training).image_size
+        if dataset.masks is not None and {shape[1:] for shape in dataset.images.shapes} != {patch}:
+            observer.say(f"networks train on patches of {'x'.join(map(str, patch))} pixels (training.patch_size)")
         if dataset.grid is not None:
             observer.say(dataset.grid.words)
     experiment = with_named_modalities(experiment, bench.training_data.task)
