@@ -1,9 +1,9 @@
 """Raw images to the float32 values a network sees: fitted on training images only, kept with the run.
 
 Each channel by what it is: a region stays as it is, CT is clipped to a window and standardised over its foreground (as
-nnU-Net does: Isensee et al., Nature Methods 18:203, 2021), PET likewise in a window of uptake, so that neither outweighs
-the other where they meet, MR arrives standardised case by case (`preparation`), and all else takes the mean and standard
-deviation of the training images.
+nnU-Net does: Isensee et al., Nature Methods 18:203, 2021), PET likewise in a window of uptake, so that neither
+outweighs the other where they meet, MR arrives standardised case by case (`preparation`), and all else takes the mean
+and standard deviation of the training images.
 """
 
 import math

@@ -106,7 +106,7 @@ class DataSettings:
     )
     suv_window: tuple[float, float] = Field(
         default=(0.0, 20.0),
-        description="standardised uptake values between which PET is clipped, then standardised over the training split",
+        description="uptake values (SUV) between which PET is clipped, then standardised over the training split",
     )
     folds: int | None = Field(
         default=None,
