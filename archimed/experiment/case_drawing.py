@@ -16,6 +16,7 @@ Style = Literal["outlines", "areas"]
 # Okabe and Ito's colours, told apart by colour-blind readers; the first answer is orange.
 ANSWERS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0), (0, 114, 178))
 TRUTH, MISSED, EXTRA, WRONG = (255, 255, 255), (86, 180, 233), (230, 159, 0), (204, 121, 167)
+LEAST_SIDE = 240  # drawn pixels below which lines stay as wide, as pages enlarge small pictures
 WINDOW = (0.5, 99.5)  # percentiles of a channel that become black and white
 THIN = 6.0  # mean width in drawn pixels below which two outlines would hide a structure
 BAND, LINE, EDGE = 4.2, 2.2, 1.0  # drawn pixels at a side of 320: truth, answer, and the dark edge of each
@@ -121,7 +122,7 @@ def drawn_case(
     """A picture with the true mask and an answer; without an answer the truth alone, in the colours of the classes."""
     if style == "areas":
         return with_areas(picture, truth, truth if answer is None else answer, view)
-    scale = max(view.size) / 320
+    scale = max(*view.size, LEAST_SIDE) / 320
     drawn = picture.astype(np.float32)
     if answer is not None and (borders := class_borders(truth, view)):
         drawn = with_line(drawn, np.minimum.reduce(list(borders.values())), TRUTH, BAND * scale, EDGE * scale)
