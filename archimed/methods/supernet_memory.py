@@ -11,6 +11,7 @@ from torch import nn
 from archimed.batch import Batch
 from archimed.errors import SettingsError
 from archimed.methods.bilevel_data import SearchData
+from archimed.networks.quick_convolution import SIDE_BY_SIDE_BYTES, forms_of_large_images
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
 from archimed.strategies.bilevel import BilevelSettings, Learner, Memory
@@ -109,11 +110,13 @@ def step_bytes(
     for count in COUNTS:
         batch = _blank(small, count, machine)
         supernet.zero_grad(set_to_none=True)
-        peaks.append(peak_bytes(partial(_pair, learner, batch)))
+        with forms_of_large_images():
+            peaks.append(peak_bytes(partial(_pair, learner, batch)))
     each = max(0, peaks[1] - peaks[0]) / (COUNTS[1] - COUNTS[0])
     fixed = max(0.0, peaks[0] - each * COUNTS[0])
     weights: int = sum(tensor.nbytes for tensor in supernet.state_dict().values())
-    return round(MARGIN * (each * batch_size * prod(task.image_size) / prod(size) + fixed + 2 * weights))
+    scaled = each * batch_size * prod(task.image_size) / prod(size)
+    return round(MARGIN * (scaled + fixed + 2 * weights + SIDE_BY_SIDE_BYTES))
 
 
 def _pair(learner: Learner, batch: Batch) -> None:

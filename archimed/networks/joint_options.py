@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from archimed.networks.layers import InstanceNorm, convolution_geometry, instance_norm
 from archimed.networks.operations import FactorisedReduction
-from archimed.networks.quick_convolution import convolve
+from archimed.networks.quick_convolution import convolve, is_small
 
 Norm = nn.BatchNorm2d | nn.BatchNorm3d | InstanceNorm
 SMALL = 2**19  # numbers in the features of all readers, up to which separate operations cost more than they compute
@@ -89,7 +89,7 @@ def joint(options: Sequence[Option], source: Source, weights: Sequence[Tensor]) 
     first = options[0]
     if len(options) < 2 or not first.body or not first.begins_with_relu or first.norm is None:
         return None
-    small = len(options) * source.features.numel() <= SMALL
+    small = is_small(len(options) * source.features.numel(), SMALL)
     if not (small or (len(first.body) == 1 and _is_dense(first.body[0]))):
         return None
     if not all(_is_known(layer, position) for position, layer in enumerate(first.body)):

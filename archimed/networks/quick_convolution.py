@@ -7,7 +7,9 @@ forward, gradient by the images and gradient by the weights, channels last, the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -21,7 +23,24 @@ FEW_CHANNELS = 16  # below, a matrix product fills no vector register
 NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate matrix products
 FEW_NUMBERS = 2**20  # in all windows that a kernel meets, up to which they are written side by side
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
+SIDE_BY_SIDE_BYTES = 8 * FEW_NUMBERS  # that these windows and their products take at most
 aten = torch.ops.aten
+_as_if_large: ContextVar[bool] = ContextVar("as_if_large", default=False)
+
+
+@contextmanager
+def forms_of_large_images() -> Iterator[None]:
+    """Small images are computed as large ones are, so that their memory, scaled up, is that of large ones."""
+    token = _as_if_large.set(True)
+    try:
+        yield
+    finally:
+        _as_if_large.reset(token)
+
+
+def is_small(numbers: int, limit: int) -> bool:
+    """Whether so many numbers are few enough for a form that suits few."""
+    return numbers <= limit and not _as_if_large.get()
 
 
 @dataclass(frozen=True)
@@ -211,7 +230,7 @@ def _spread(images: Tensor, lengths: Sequence[int], first: Sequence[int], steps:
 def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     depthwise = _is_depthwise(weight, geometry)
     windows = gradient[:, 0].numel() * weight[0, 0].numel() * images.shape[1]
-    if windows <= FEW_NUMBERS and (depthwise or geometry.groups == 1):
+    if is_small(windows, FEW_NUMBERS) and (depthwise or geometry.groups == 1):
         return _from_windows(gradient, images, weight, geometry)
     if depthwise:
         return _to_depthwise_weight(gradient, images, weight, geometry)
