@@ -51,6 +51,7 @@ class Findings:
         comparisons: rows of `archimed.evaluation.significance.compare_with`.
         known: label -> test cases of which it is known, for several labels; empty where all are known.
         complete: test cases of which every label is known.
+        one_of_several: whether these are the facts of one data set of several, over all of which networks are compared.
     """
 
     task: ImagingTask
@@ -64,6 +65,7 @@ class Findings:
     comparisons: Sequence[Mapping[str, str | float | bool | None]]
     known: Mapping[str, int] = field(default_factory=dict)
     complete: int = 0
+    one_of_several: bool = False
 
 
 def cautions(findings: Findings) -> list[str]:
@@ -81,7 +83,20 @@ def cautions(findings: Findings) -> list[str]:
         *faultless_scores(findings.test, findings.cases.get("test", 0), findings.patients),
         *undefined_resamples(findings.task, findings.test),
         *validation_gap(findings.validation, findings.test),
-        *too_little_repetition(findings.chosen, findings.seeds, findings.comparisons, findings.patients),
+        *too_little_repetition(findings.chosen, findings.seeds, findings.patients),
+        *([] if findings.one_of_several else nothing_to_compare(findings.chosen, findings.comparisons)),
+    ]
+
+
+def cautions_of_means(
+    chosen: str, comparisons: Sequence[Mapping[str, str | float | bool | None]], patients: int | None
+) -> list[str]:
+    """What a reader must know of comparisons over several data sets, the gravest first."""
+    return [
+        *better_baselines(comparisons),
+        *differences_inside_noise(comparisons, patients),
+        *differences_after_correction(comparisons),
+        *nothing_to_compare(chosen, comparisons),
     ]
 
 
@@ -285,19 +300,21 @@ def validation_gap(validation: Mapping[str, IntervalRow], test: Mapping[str, Int
     return []
 
 
-def too_little_repetition(
-    chosen: str, seeds: int, comparisons: Sequence[Mapping[str, str | float | bool | None]], patients: int | None
-) -> list[str]:
-    """One training, or nothing to compare it with."""
-    sentences = []
-    if seeds < 2:
-        sentences.append(
-            f"{chosen} was trained once. Its interval covers the choice of test {_who(patients)}, not the luck of "
-            f"training; train it with several seeds (--repeats 3) before claiming a difference."
-        )
-    if not comparisons:
-        sentences.append(f"{chosen} was compared with no baseline, so nothing says that the search was worth it.")
-    return sentences
+def too_little_repetition(chosen: str, seeds: int, patients: int | None) -> list[str]:
+    """One training."""
+    if seeds > 1:
+        return []
+    return [
+        f"{chosen} was trained once. Its interval covers the choice of test {_who(patients)}, not the luck of "
+        f"training; train it with several seeds (--repeats 3) before claiming a difference."
+    ]
+
+
+def nothing_to_compare(chosen: str, comparisons: Sequence[Mapping[str, str | float | bool | None]]) -> list[str]:
+    """No baseline."""
+    if comparisons:
+        return []
+    return [f"{chosen} was compared with no baseline, so nothing says that the search was worth it."]
 
 
 def _who(patients: int | None) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from archimed.data.dataset import SPLIT_NAMES
 from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics, mean_over_data_sets
-from archimed.evaluation.cautions import Findings, cautions
+from archimed.evaluation.cautions import Findings, cautions, cautions_of_means
 from archimed.evaluation.intervals import intervals_of
 from archimed.evaluation.significance import compare_with
 from archimed.experiment.budget import TrainingPlan
@@ -61,7 +61,7 @@ def summarise(bench: Workbench, evaluate_seconds: float) -> None:
             "task": asdict(bench.training_data.task),
             "seed": bench.experiment.seed,
             "chosen": bench.experiment.method.name,
-            "cautions": all_cautions(bench, parts, results["networks"]),
+            "cautions": all_cautions(bench, parts, results),
             "seconds": {
                 "search": sum(line["seconds"] for log in logs for line in read_lines(log)),
                 "train": sum(network["seconds"] for part in parts for network in part.networks.values()),
@@ -175,9 +175,14 @@ def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> di
     }
 
 
-def all_cautions(bench: Workbench, parts: list[OfDataset], networks: Mapping[str, Any]) -> list[str]:
-    """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data."""
-    found = said_of(bench, {part.number: result_cautions(bench, part) for part in parts})
+def all_cautions(bench: Workbench, parts: list[OfDataset], results: Mapping[str, Any]) -> list[str]:
+    """What a reader must know, the gravest first: of the figures, of the time budget, of trainings, of the data.
+
+    Of several data sets, networks are compared by their means, not on each.
+    """
+    chosen = bench.experiment.method.name
+    found = cautions_of_means(chosen, results["comparisons"], None) if bench.has_several else []
+    found += said_of(bench, {part.number: result_cautions(bench, part) for part in parts})
     if bench.run.training_plan.exists():
         found += TrainingPlan.read(bench.run.training_plan).cautions
     found += dict.fromkeys(text for repeat in bench.searches() for text in search_cautions(bench, repeat))
@@ -186,7 +191,7 @@ def all_cautions(bench: Workbench, parts: list[OfDataset], networks: Mapping[str
         if missing := sorted(wanted_networks(bench, part.number) - set(part.networks)):
             where = f" on {bench.scope(part.number)}" if bench.has_several else ""
             found.append(f"No result for {', '.join(missing)}{where}: the training failed.")
-    if without_mean := sorted({name for part in parts for name in part.networks} - set(networks)):
+    if without_mean := sorted({name for part in parts for name in part.networks} - set(results["networks"])):
         found.append(f"No mean over the data sets for {', '.join(without_mean)}, which lack one of them.")
     notes = {number: list(dataset.notes) for number, dataset in enumerate(bench.training_sets)}
     return [*found, *said_of(bench, notes)]
@@ -251,9 +256,10 @@ def findings(bench: Workbench, part: OfDataset, chosen: Mapping[str, Any]) -> Fi
         if dataset.patients_known
         else None,
         seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
-        comparisons=part.comparisons,
+        comparisons=[] if bench.has_several else part.comparisons,
         known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),
         complete=int(known.all(1).sum()),
+        one_of_several=bench.has_several,
     )
 
 

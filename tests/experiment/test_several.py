@@ -123,6 +123,8 @@ def test_results_are_means_over_the_data_sets_with_each_by_itself(
     assert summary["datasets"]["set"]["operating_point"] is not None
     assert summary["datasets"]["set-2"]["task"]["class_names"] == ["0", "1", "2"]
     assert all(row["against"] == "parameters" for row in summary["comparisons"])
+    assert sum("cannot be told apart" in text or "did better" in text for text in summary["cautions"]) == 2
+    assert not any("no baseline" in text for text in summary["cautions"])
     found = read(out / "data.json")
     assert list(found["datasets"]) == ["set", "set-2"]
     assert len(found["checksum"]) == 64
