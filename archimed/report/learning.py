@@ -14,7 +14,7 @@ from archimed.report.reading import Record, Run, mapping
 from archimed.report.reading import number as number_of
 from archimed.report.summing_cells import cell_inputs, node_edges, part_choices, summing_cells
 from archimed.report.tables import Table
-from archimed.report.woven import is_woven_genotype, woven_options
+from archimed.report.woven import is_woven, is_woven_genotype, woven_options
 
 Key = tuple[str, str, str, str]  # the network searched for, the data set where there are several, fold and seed
 
@@ -46,13 +46,14 @@ def mixture_logs(run: Run) -> list[MixtureLog]:
 
 
 def stage_logs(run: Run, key: Key, lines: Sequence[Record]) -> list[MixtureLog]:
-    """The stages of one search; only the last has a derived network, the others the space that the run began with."""
+    """The stages of one search; a network was derived of the last, operations were pruned by those before it."""
     selection = next((chosen for chosen in run.selected if key_of(chosen) == key), {})
     stages = [stage for stage in map(learnt, stages_of(lines)) if stage[1]]
     logs = []
     for number, (epochs, weights) in enumerate(stages, start=1):
         last = number == len(stages)
-        space = mapping(selection, "space") if last else mapping(run.experiment, "space")
+        space = searched_space(mapping(selection, "space")) if last else first_space(run)
+        picked = mapping(selection, "measurements").get("epoch" if last else "first_stage_epoch")
         options = space_options(space)
         genotype = {str(k): str(v) for k, v in mapping(selection, "genotype").items()}
         logs.append(
@@ -60,7 +61,7 @@ def stage_logs(run: Run, key: Key, lines: Sequence[Record]) -> list[MixtureLog]:
                 name=key[0],
                 place=place_words(key),
                 epochs=epochs,
-                picked=number_of(mapping(selection, "measurements").get("epoch")) if last else None,
+                picked=number_of(picked),
                 weights=weights,
                 options={choice: named_options(options, choice, len(rows[0])) for choice, rows in weights.items()},
                 chosen=chosen_options(genotype) if last else {},
@@ -71,6 +72,18 @@ def stage_logs(run: Run, key: Key, lines: Sequence[Record]) -> list[MixtureLog]:
             )
         )
     return logs
+
+
+def searched_space(space: Record) -> Record:
+    """The space of a selection as the supernet had it: with all its outputs."""
+    return {**space, "exit": None} if is_woven(space) else space
+
+
+def first_space(run: Run) -> Record:
+    """The space of the first of two stages: the run's, at the size that its search begins with."""
+    search = mapping(run.experiment, "search")
+    sizes = {name: search[f"first_{name}"] for name in ("depth", "layers") if f"first_{name}" in search}
+    return searched_space({**mapping(run.experiment, "space"), **sizes})
 
 
 def key_of(line: Record) -> Key:

@@ -14,7 +14,7 @@ TABLES: Mapping[str, str] = {  # MixSearch, Table I: what an operation does to t
 
 
 def pruned_table(log: MixtureLog, after: MixtureLog) -> Table | None:
-    """The options of each table by their mean weight at the end of a stage, and which of them the next one had."""
+    """The options of each table by their mean weight at the epoch picked, and which of them the next stage had."""
     rows = []
     raw: list[Sequence[object]] = [["table", "option", "mean weight", "kept"]]
     for name, words in TABLES.items():
@@ -27,16 +27,16 @@ def pruned_table(log: MixtureLog, after: MixtureLog) -> Table | None:
         shown = {option: f"{operation_words(option)} {percent(weights[option])}" for option in order}
         stay = ", ".join(shown[option] for option in order if option in kept)
         rows.append([f"Operations that {words}", stay, ", ".join(shown[o] for o in order if o not in kept)])
-    caption = f"What the next stage kept, with the mean weight in per cent at the end of stage {log.stage}"
+    caption = f"What the next stage kept, with the mean weight in per cent at the epoch picked of stage {log.stage}"
     return Table("pruned", caption, ["Table", "Kept", "Left out"], rows, (), raw) if rows else None
 
 
 def mean_weights(log: MixtureLog, table: str) -> dict[str, float]:
-    """Mean weight of each option of a table over the edges it serves, at the last epoch of a stage."""
+    """Mean weight of each option of a table over the edges it serves, at the epoch picked of a stage."""
     found: dict[str, list[float]] = {}
     for choice, rows in log.weights.items():
         if table_of(choice) == table:
-            for option, weight in zip(log.options[choice], rows[-1], strict=True):
+            for option, weight in zip(log.options[choice], rows[log.shown], strict=True):
                 found.setdefault(option, []).append(weight)
     return {option: sum(weights) / len(weights) for option, weights in found.items()}
 

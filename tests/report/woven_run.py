@@ -17,6 +17,7 @@ from archimed.strategies.mixtures import draw_alpha, entropy_of, mixture_of
 
 SETS = {"vessels": ("background", "vessel"), "cells": ("background", "cytoplasm", "nucleus")}
 NETWORKS = {"mixsearch": 0.84, "random-search": 0.8, "unet": 0.82}
+WHOLE = WeavedUnetSpace(depth=5, layers=10)
 FIRST = WeavedUnetSpace(depth=4, layers=8)
 EPOCHS, CASES = 4, 12
 
@@ -29,9 +30,10 @@ def woven_run(folder: Path, sets: tuple[str, ...] = tuple(SETS)) -> Path:
     write_lines(folder / "search" / "epochs.jsonl", lines)
     genotype = describe(second.derive(mixture_of(last)), second.choices)
     selected = {"network": "mixsearch", "fold": 0, "seed": 0, "genotype": genotype, "space": space_settings(second)}
-    selected["measurements"] = {"epoch": float(2 * EPOCHS)}
+    selected["measurements"] = {"epoch": float(EPOCHS), "first_stage_epoch": float(EPOCHS)}
     write_json(folder / "search" / "selected.json", {"rule": "the last epoch", "selected": [selected]})
-    experiment = {"method": "mixsearch", "sources": list(sets), "space": space_settings(FIRST), "seed": 0}
+    experiment = {"method": "mixsearch", "sources": list(sets), "space": space_settings(WHOLE), "seed": 0}
+    experiment |= {"search": {"first_depth": FIRST.depth, "first_layers": FIRST.layers}}
     experiment |= {"evaluation": {"pictures": "auto", "surface_tolerance_mm": 1.0}}
     (folder / "experiment.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(experiment))), encoding="utf-8")
     documents = {name: data_document(name) for name in sets}
@@ -58,7 +60,7 @@ def epochs(stage: int, alpha: dict[str, Any]) -> list[dict[str, Any]]:
             "fold": 0,
             "seed": 0,
             "stage": stage,
-            "epoch": EPOCHS * (stage - 1) + epoch,
+            "epoch": epoch,
             "weight_loss": 1 / epoch,
             "architecture_loss": 0.9 / epoch,
             "validation_loss": 0.7,

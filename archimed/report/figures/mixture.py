@@ -187,7 +187,10 @@ def picked_line(log: MixtureLog, scale: Scale, top: float, bottom: float, *, wor
 
 def marked(log: MixtureLog) -> str:
     """What the dashed line is."""
-    return "" if log.picked is None else "The dashed line marks the epoch from which the network was derived."
+    if log.picked is None:
+        return ""
+    what = "the network was derived" if log.chosen or not log.stage else "the next stage was made"
+    return f"The dashed line marks the epoch from which {what}."
 
 
 def placed(log: MixtureLog) -> str:
