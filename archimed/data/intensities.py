@@ -35,7 +35,7 @@ def moments(images: Arrays) -> tuple[Float[np.ndarray, " channel"], Float[np.nda
 
 @dataclass(frozen=True)
 class Foreground:
-    """The foreground of a channel of CT or PET: voxels of any class but the background, else of the region, else above air.
+    """The foreground of a channel of CT or PET: voxels of classes but background, else of the region, or above air.
 
     Where no voxel is of the foreground, all are. `region` is the channel that holds the region, if one does.
     """
