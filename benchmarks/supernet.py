@@ -22,11 +22,13 @@ from archimed.spaces import darts_cell, fusion_cell
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.protocol import Mixture
 from archimed.task import ImagingTask
+from archimed.training.memory import peak_bytes
 from benchmarks.timing import interleaved, machine, markdown_table
 
 TASK = ImagingTask("multi-class", tuple("abcdefghij"), 3, (28, 28))
 WIDTH, CELLS, NODES = 16, 8, 4
 VOLUME = (48, 48, 48)
+PET_CT = (112, 112, 144)
 Weigh = Callable[[bool], dict[str, Tensor]]
 
 
@@ -272,6 +274,18 @@ def memory_rows(batch: int) -> list[list[str]]:
     return [[name, f"{size / 2**20:.0f}", f"{size / kept['plain form']:.2f}"] for name, size in kept.items()]
 
 
+def volume_memory_rows() -> list[list[str]]:
+    """Bytes of all tensors alive at once in a weight step of MM-NAS's default supernet on one large PET-CT."""
+    task = ImagingTask("binary", ("a", "b"), 2, PET_CT)
+    images, target = torch.zeros(1, 2, *PET_CT), torch.zeros(1, dtype=torch.int64)
+    peaks = {}
+    for name, again in (("all features kept", False), ("with recomputation", True)):
+        with torch_seed(0):
+            supernet = fusion_cell.FusionCellSpace().supernet(task, recompute=again)
+        peaks[name] = peak_bytes(weight_step(supernet, images, target))
+    return [[name, f"{size / 2**30:.2f}", f"{size / peaks['all features kept']:.2f}"] for name, size in peaks.items()]
+
+
 def rows(times: dict[str, float], pairs: dict[str, str]) -> list[list[str]]:
     return [
         [name, f"{1000 * seconds:.0f}", f"{times[pairs[name]] / seconds:.2f}" if name in pairs else ""]
@@ -299,7 +313,8 @@ def main() -> None:
         "ms",
         "times the plain",
     ]
-    print(markdown_table(header, rows(times, {"ours": "plain form"})))
+    print(markdown_table(header, rows(times, {"ours": "plain form"})) + "\n", flush=True)
+    print(markdown_table(["MM-NAS, default, one PET-CT of 112x112x144", "GiB", "of all"], volume_memory_rows()))
 
 
 if __name__ == "__main__":
