@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import loading, masks, scoring, supernet, training
+from benchmarks import loading, masks, scoring, supernet, training, weave
 
 PARTS = {
     "scoring": scoring.main,
@@ -10,6 +10,7 @@ PARTS = {
     "masks": masks.main,
     "loading": loading.main,
     "supernet": supernet.main,
+    "weave": weave.main,
 }
 
 wanted = sys.argv[1:] or list(PARTS)
