@@ -1,13 +1,19 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from archimed.data.dataset import Dataset
+from archimed.data.inspection.describe import look
+from archimed.data.inspection.sharing import refuse_shared, source_folder
 from archimed.errors import DataError, SettingsError
 from archimed.experiment.settings import resolve
 from archimed.experiment.sources import read_datasets, with_one_foreground
 from archimed.methods.random_search import RandomSearch
+from tests.data.conftest import real_data
+
+__all__ = ["real_data"]
 
 CELLS, VESSELS = "phantom:cells?cases=20&size=32", "phantom:vessels?cases=20&size=48"
 
@@ -68,3 +74,20 @@ def test_what_cannot_meet_is_refused() -> None:
         read(CELLS, "phantom:organs3d?cases=20&size=16", size=16, together=True, data__channels=1)
     with pytest.raises(DataError, match="same channels, or grey and RGB"):
         read(CELLS, "phantom:petct?cases=20&size=16", size=16, together=True)
+
+
+@pytest.mark.data
+def test_retinas_blood_cells_and_nuclei_are_searched_together(real_data: Path) -> None:
+    folder = real_data / "seg2d"
+    sources = [
+        f"{folder}/chasedb1?image_pattern=Image_{{patient}}[LR].jpg&mask_pattern={{stem}}_1stHO.png",
+        f"{folder}/wbc_dataset1?image_pattern=*.bmp&mask_pattern={{stem}}.png",
+        f"{folder}/dsb2018_nuclei?image_pattern=images/*.png&mask_pattern=instances/{{name}}",
+    ]
+    found = read(*sources, size=32, together=True, data__cache=False)
+    assert [one.name for one in found] == ["chasedb1", "wbc_dataset1", "dsb2018_nuclei"]
+    assert [len(one.cases) for one in found] == [16, 200, 240]
+    assert {(one.task.channels, one.task.image_size, one.task.class_names) for one in found} == {
+        (3, (32, 32), ("background", "foreground"))
+    }
+    refuse_shared(found, [look(one).digests for one in found], [source_folder(source) for source in sources])
