@@ -231,10 +231,9 @@ def training_cautions(part: OfDataset) -> list[str]:
 def search_cautions(bench: Workbench, repeat: Repeat) -> list[str]:
     """What a search that learns told of itself in one fold and for one seed."""
     scope = search_scope(bench, repeat)
-    finished = bench.run.search_state(repeat.fold, repeat.seed, scope) / "finished.json"
-    if not finished.exists():
-        return []
-    return [f"Search{f' on {scope}' if scope else ''}: {text}" for text in read_json(finished)["cautions"]]
+    stages = sorted(bench.run.search_state(repeat.fold, repeat.seed, scope).rglob("finished.json"))
+    told = [text for finished in stages for text in read_json(finished)["cautions"]]
+    return [f"Search{f' on {scope}' if scope else ''}: {text}" for text in told]
 
 
 def findings(bench: Workbench, part: OfDataset, chosen: Mapping[str, Any]) -> Findings:

@@ -1,9 +1,9 @@
 """A search that learns in stages: each keeps its own state, and the log tells of all."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from archimed.methods.protocol import Journal
@@ -27,14 +27,14 @@ def journal_of_stage(
     earlier = [{"stage": stage - 1, **record} for record in before]
     deadline = math.inf
     if stage < stages:
-        deadline = time.monotonic() + FIRST_SHARE * journal.seconds_left()
+        deadline = monotonic() + FIRST_SHARE * journal.seconds_left()
     return replace(
         journal,
         folder=None if journal.folder is None else journal.folder / f"stage{stage}",
         progress=lambda done, _, note: journal.progress(
             (stage - 1) * epochs + done, stages * epochs, f"{note} (stage {stage} of {stages})"
         ),
-        stop=lambda: journal.stop() or time.monotonic() > deadline,
+        stop=lambda: journal.stop() or monotonic() > deadline,
         restore_epochs=lambda records: journal.restore_epochs([*earlier, *({**number, **one} for one in records)]),
         record_epoch=lambda record: journal.record_epoch({**number, **record}),
     )
