@@ -23,6 +23,7 @@ RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
     batch_size=8,
     weight_decay=1e-4,
     early_stop_patience=30,  # an epoch has few steps
+    members=3,
     augment_flips=True,
     augment_turns=True,
     augment_shift=0.1,
@@ -31,6 +32,7 @@ RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
     augment_noise=0.1,
 )
 PLAIN = {  # what RECIPE adds to the protocol of MedMNIST, undone
+    "training.members": 1,
     "training.weight_decay": 0.0,
     "training.augment_flips": False,
     "training.augment_turns": False,
@@ -85,6 +87,7 @@ class MmNas(BilevelMethod):
             "search.epochs": 4,
             "search.warmup_epochs": 1,
             "training.epochs": 6,
+            "training.members": 1,
             "evaluation.baselines": "random-search",
         },
         "paper": {
