@@ -73,17 +73,20 @@ class Budget:
         return (self.seconds or 0.0) - (time.monotonic() - self.started) - reserve
 
 
-def plan_training(seconds: float, seconds_per_epoch: dict[str, float], wanted_epochs: int) -> TrainingPlan:
+def plan_training(
+    seconds: float, seconds_per_epoch: dict[str, float], wanted_epochs: int, own: str = ""
+) -> TrainingPlan:
     """Fit all trainings into the time left.
 
     Args:
         seconds: time left for training.
-        seconds_per_epoch: of each network, all its folds and seeds together; the method's own network is never dropped.
+        seconds_per_epoch: of each network, all its data sets, folds and seeds together.
         wanted_epochs: of the recipe.
+        own: name of the method's own network, which is never dropped.
     """
     kept = dict(seconds_per_epoch)
     dropped: list[str] = []
-    affordable = [name for pattern in DROP_ORDER for name in kept if fnmatchcase(name, pattern)]
+    affordable = [name for pattern in DROP_ORDER for name in kept if name != own and fnmatchcase(name, pattern)]
     while int(seconds / sum(kept.values())) < min(LEAST_EPOCHS, wanted_epochs) and affordable:
         dropped.append(affordable.pop(0))
         del kept[dropped[-1]]

@@ -206,8 +206,8 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
         for job in jobs(bench):
             name = job.selection.network
             per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection, job.repeat.dataset)
-        recipe = bench.experiment.method.training
-        plan_training(budget.left_for_training(), per_epoch, recipe.epochs).write(path)
+        method = bench.experiment.method
+        plan_training(budget.left_for_training(), per_epoch, method.training.epochs, method.name).write(path)
     plan = TrainingPlan.read(path)
     for caution in plan.cautions:
         bench.observer.say(caution)

@@ -119,3 +119,9 @@ def test_a_run_with_a_budget_ends_in_time_and_says_what_it_left_out(tmp_path: Pa
     again = command("resume", str(out))
     assert again.code == 0
     assert read(out / "training_plan.json") == plan  # a resumed run keeps the plan
+
+
+def test_the_methods_own_network_is_never_dropped_though_it_may_be_a_baseline_of_others() -> None:
+    plan = plan_training(1.0, {"random-search": 1.0, "parameters": 1.0}, 20, "random-search")
+    assert plan.dropped == ("parameters",)
+    assert plan.epochs == 1
