@@ -52,6 +52,12 @@ As mstf-nas, but for these settings:
 
 {mm_nas}
 
+## mixsearch
+
+As mstf-nas, but for these settings:
+
+{mixsearch}
+
 ## darts
 
 As mstf-nas, but for these settings:
@@ -80,6 +86,7 @@ def page() -> str:
     return TEXT.format(
         mstf_nas=table(common),
         mm_nas=table(row for row in methods["mm-nas"] if row not in common),
+        mixsearch=table(row for row in methods["mixsearch"] if row not in common),
         darts=table(row for row in methods["darts"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
