@@ -72,7 +72,8 @@ def test_the_preset_of_the_paper_has_its_numbers() -> None:
     assert (training.learning_rate, training.batch_size, training.epochs, training.milestones) == (1e-3, 1, 200, ())
     assert search.least_learning_rate == search.learning_rate
     assert not augments(training)
-    assert (training.weight_decay, training.early_stop_patience, method.space.amplitude) == (0, None, False)
+    assert (training.weight_decay, training.members, training.early_stop_patience) == (0, 1, None)
+    assert not method.space.amplitude
     assert method.space.normalisation == "instance"  # for batches of one
 
 
@@ -82,7 +83,7 @@ def test_the_recipe_for_small_data_changes_every_image_and_quick_keeps_it() -> N
     assert len(fields) == 6
     assert all(fields.values())
     quick = resolve("mm-nas", "quick", None, [], {"sources": ["phantom:petct"]}).method.training
-    assert replace(quick, epochs=recipe.epochs) == recipe
+    assert replace(quick, epochs=recipe.epochs, members=recipe.members) == recipe
     assert not any(augments(find_method(name)().training) for name in ("mstf-nas", "darts", "random-search"))
 
 
