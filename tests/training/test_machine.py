@@ -8,6 +8,9 @@ from torch import nn
 
 from archimed.batch import Batch
 from archimed.errors import SettingsError
+from archimed.seeding import torch_seed
+from archimed.spaces.fusion_cell import FusionCellSpace
+from archimed.task import ImagingTask
 from archimed.training import machine_choice
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import (
@@ -153,3 +156,18 @@ def test_memory_formats_predict_alike(axes: int) -> None:
     torch.testing.assert_close(plain, placed)
     torch.testing.assert_close(plain, network.eval()(images).softmax(1).detach())
     assert torch.allclose(plain.sum(1), torch.ones(9))
+
+
+def test_volumes_are_trained_in_the_quicker_forms_with_the_same_numbers() -> None:
+    task = ImagingTask("binary", ("a", "b"), 2, (12, 10, 11))
+    space = FusionCellSpace(num_nodes=2, num_reduction=2, width=4, head=8)
+    with torch_seed(0):
+        plain = space.build(tuple(len(choice.options) - 1 for choice in space.choices), task).eval()
+    names = list(plain.state_dict())
+    images = torch.randn(3, 2, *task.image_size, generator=torch.Generator().manual_seed(0))
+    machine = Machine(1, "cpu", memory_format="channels_last")
+    quick = machine.place_network(copy.deepcopy(plain))
+    assert all(layer.quick for layer in quick.modules() if hasattr(layer, "quick"))
+    assert not any(layer.quick for layer in plain.modules() if hasattr(layer, "quick"))
+    assert list(quick.state_dict()) == names
+    torch.testing.assert_close(quick(machine.place_images(images)), plain(images), rtol=1e-5, atol=1e-5)
