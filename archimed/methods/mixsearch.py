@@ -53,10 +53,10 @@ class MixSearchSearch(MixingSettings, BilevelSettings):
     first_depth: int = Field(default=4, ge=3, description="space.depth of the first stage (ours; MixSearch: 5)")
     first_layers: int = Field(default=6, ge=4, description="space.layers of the first stage (ours; MixSearch: 8)")
     width: int | None = Field(
-        default=4,
+        default=None,
         ge=2,
         multiple_of=2,
-        description="space.width of the supernets (ours); empty: as the network's (MixSearch: 16)",
+        description="space.width of the supernets; empty: as the network's (MixSearch)",
     )
     epochs: int = Field(
         default=30, ge=1, description="of each stage, passes over the weight half (ours; MixSearch: 80)"
@@ -122,7 +122,6 @@ class MixSearch:
             "space.layers": 10,
             "search.first_depth": 5,
             "search.first_layers": 8,
-            "search.width": None,
             "search.epochs": 80,
             "search.warmup_epochs": 10,
             "search.batch_size": 12,
