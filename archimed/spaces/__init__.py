@@ -41,6 +41,7 @@ SPACES: Final[Mapping[str, type]] = _Spaces(
     radiomics="fusion_baselines:Radiomics",
     resnet="fixed:ResNet",
     weaved_unet="weaved_unet:WeavedUnetSpace",
+    mbconv_stages="mbconv_stages:MbconvStagesSpace",
     unet="segmenters:Unet",
     unet_plus_plus="segmenters:UnetPlusPlus",
     attention_unet="segmenters:AttentionUnet",

@@ -10,6 +10,7 @@ from archimed.genotype import Genotype
 from archimed.spaces import SPACES
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
+from archimed.spaces.mbconv_stages import MbconvStagesSpace
 from archimed.spaces.protocol import Mixture, RelaxableSpace
 from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
@@ -33,6 +34,7 @@ SMALL = (
     FusionCellSpace(num_nodes=2, num_normal=2, num_reduction=1, width=2, head=3, normalisation="batch"),
     FusionCellSpace(modalities=(2,), num_nodes=1, num_reduction=2, width=2, head=3),
     FusionCellSpace(num_nodes=1, num_reduction=1, width=2, head=3, amplitude=False),
+    MbconvStagesSpace(blocks=(1, 2), widths=(4, 6), stem_width=3, first_width=2, head_width=5, least_map=1),
 )
 
 

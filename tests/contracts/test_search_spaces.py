@@ -14,6 +14,7 @@ from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fixed import ResNet
 from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
 from archimed.spaces.fusion_cell import FusionCellSpace
+from archimed.spaces.mbconv_stages import MbconvStagesSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
 from archimed.spaces.segmenters import AttentionUnet, DynUnet, Unet, UnetPlusPlus
@@ -37,6 +38,8 @@ SMALL = (
     DartsCellSpace(num_cells=4, width=4),
     DartsCellSpace(num_cells=3, width=4, with_zero=True, stem_stride=2),
     NsganetCellSpace(num_cells=3, width=4),
+    MbconvStagesSpace(blocks=(2, 1, 1), widths=(4, 6, 8), stem_width=4, first_width=3, head_width=9),
+    MbconvStagesSpace(blocks=(1, 2), widths=(4, 6), stem_width=2, first_width=2, head_width=5, least_map=1),
 )
 FUSING = (
     FusionCellSpace(num_nodes=2, width=4, head=6),
