@@ -1,0 +1,66 @@
+"""Mixed operations of the weave against the plain form: every option times its weight, summed."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from archimed.networks.mixed_operation import EdgeWeights
+from archimed.networks.weave_mixture import MixedState, state_weights
+from archimed.networks.weave_operations import TABLES, Resampling
+
+READERS = 3
+
+
+def edge(weights: Tensor) -> EdgeWeights:
+    return EdgeWeights(weights.unbind(), [weight != 0 for weight in weights.tolist()])
+
+
+def plain(state: MixedState, names: Sequence[str], features: Tensor, weights: Tensor) -> list[Tensor]:
+    return [
+        sum(w * state.option(reader, name)(features) for name, w in zip(names, row, strict=True) if name != "zero")
+        for reader, row in enumerate(weights)
+    ]
+
+
+@pytest.mark.parametrize("size", [(7, 8), (5, 4, 6), (1, 1)], ids=["2D", "3D", "one pixel"])
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("some", [False, True], ids=["all", "some"])
+def test_sums_and_gradients_are_those_of_the_plain_form(kind: Resampling, size: tuple[int, ...], some: bool) -> None:
+    torch.manual_seed(0)
+    names = [operation.name for operation in TABLES[kind]]
+    state = MixedState(TABLES[kind], 8, len(size), READERS).double()
+    features = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(READERS, len(names), dtype=torch.float64)
+    if some:
+        weights *= torch.rand_like(weights) > 0.4
+    weights.requires_grad_()
+    inputs = [features, weights, *state.parameters()]
+    ours = state(features, state_weights(names, [edge(row) for row in weights]))
+    expected = plain(state, names, features, weights)
+    assert [tuple(total.shape[2:]) for total in ours] == [tuple(total.shape[2:]) for total in expected]
+    results = []
+    for sums in (ours, expected):
+        loss = torch.stack([(total**3).sum() for total in sums]).sum()
+        found = torch.autograd.grad(loss, inputs, allow_unused=True)
+        zeros = (torch.zeros_like(tensor) for tensor in inputs)
+        gradients = [zero if g is None else g for g, zero in zip(found, zeros, strict=True)]
+        gradients[1] = gradients[1] * (weights != 0)  # what weighs nothing is not computed, nor is that gradient
+        results.append([*sums, *gradients])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_mixture_alone_has_a_gradient_where_neither_features_nor_weights_have() -> None:
+    """PyTorch's group normalisation reads memory that is not there if only its scale has a gradient."""
+    names = [operation.name for operation in TABLES["normal"]]
+    state = MixedState(TABLES["normal"], 16, 2, 2).requires_grad_(False)
+    features = torch.randn(2, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    weights = torch.rand(2, len(names), requires_grad=True)
+    ours = state(features, state_weights(names, [edge(row) for row in weights]))
+    found, expected = (
+        torch.autograd.grad(torch.stack([(total**3).sum() for total in sums]).sum(), weights)[0]
+        for sums in (ours, plain(state, names, features, weights))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
