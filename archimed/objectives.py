@@ -19,6 +19,9 @@ from archimed.errors import SettingsError
 Scores = Float[np.ndarray, "candidate objective"]
 Objectives = Callable[[Sequence[Candidate]], Scores]  # the whole population; every column is minimised
 
+TARGETS = ("accuracy", "potential")
+SIZE_SIGNS = {"size": (1, -1), "size:small": (1,), "size:large": (-1,)}
+
 _SIGNED_NAME = re.compile(r"([+-])([A-Za-z_]\w*)")
 
 
@@ -99,6 +102,63 @@ class SignedSums:
         scaled = {name: rescale(column(candidates, name)) for name in self.names}
         sums = [np.sum([sign * scaled[name] for name, sign in terms.items()], axis=0) for terms in self.terms]
         return -np.stack(sums, axis=1)
+
+
+@dataclass(frozen=True)
+class TargetsAndSize:
+    """Objectives of weight sharing: `accuracy` and `potential` as high as can be, and the size (EMARS, Sec. IV).
+
+    `size:small` asks for small networks, `size:large` for large ones and `size` alone for both ends. Values are taken
+    raw: nothing is added up, so nothing needs a common scale.
+
+    Attributes:
+        expressions: for example `("accuracy", "potential", "size:small")`, at least one of the first two.
+
+    Raises:
+        SettingsError: other names, a name twice, or no target.
+    """
+
+    expressions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = [expression.partition(":")[0] for expression in self.expressions]
+        example = "Write for example accuracy,potential,size:small."
+        for expression in self.expressions:
+            if expression not in {*TARGETS, *SIZE_SIGNS}:
+                raise SettingsError(
+                    f"Objectives of a search by weight sharing are {', '.join((*TARGETS, *SIZE_SIGNS))}; got "
+                    f"{expression!r}. {example}"
+                )
+            if names.count(expression.partition(":")[0]) > 1:
+                raise SettingsError(f"An objective is named once; got {', '.join(self.expressions)}. {example}")
+        if not self.targets:
+            got = ", ".join(self.expressions) or "none"
+            raise SettingsError(
+                f"A search by weight sharing raises accuracy or potential; its objectives: {got}. {example}"
+            )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is to be high."""
+        return tuple(name for name in self.expressions if name in TARGETS)
+
+    @property
+    def size_signs(self) -> tuple[int, ...]:
+        """What the size is multiplied by to be minimised: 1 for small, -1 for large, both, or nothing."""
+        return next((SIZE_SIGNS[name] for name in self.expressions if name in SIZE_SIGNS), ())
+
+    def planes(self, candidates: Sequence[Candidate]) -> list[Scores]:
+        """For each target, and each end of the size that is asked for, the two to minimise; the target alone if none."""
+        sizes = [sign * column(candidates, "size") for sign in self.size_signs]
+        targets = [-column(candidates, name) for name in self.targets]
+        if not sizes:
+            return [target[:, None] for target in targets]
+        return [np.stack([target, size], axis=1) for target in targets for size in sizes]
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Scores:
+        """Scores [candidate, objective], targets first, to be minimised."""
+        sizes = [sign * column(candidates, "size") for sign in self.size_signs]
+        return np.stack([*(-column(candidates, name) for name in self.targets), *sizes], axis=1)
 
 
 def eq5(first: str, second: str) -> SignedSums:

@@ -112,6 +112,12 @@ class BilevelSettings:
         return Turns()
 
 
+def cosine(first: float, least: float, epoch: int, epochs: int) -> float:
+    """A step size that falls along half a wave from the first towards the least, at an epoch counted from 1."""
+    height = (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+    return least + (first - least) * height
+
+
 def weight_optimizer(supernet: nn.Module, settings: BilevelSettings) -> torch.optim.SGD:
     """SGD on the weights."""
     return torch.optim.SGD(
@@ -136,8 +142,7 @@ def alpha_optimizer(alpha: Alpha, settings: BilevelSettings) -> torch.optim.Adam
 
 def learning_rate_at(settings: BilevelSettings, epoch: int) -> float:
     """The weights' step size in an epoch, counted from 1: a cosine from the first to the least."""
-    height = (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
-    return settings.least_learning_rate + (settings.learning_rate - settings.least_learning_rate) * height
+    return cosine(settings.learning_rate, settings.least_learning_rate, epoch, settings.epochs)
 
 
 @dataclass(frozen=True)
@@ -209,11 +214,16 @@ def weight_step(
     with torch.no_grad():
         mixture = mixture_of(alpha)
     value = loss(mixture)
+    descend(supernet, value, optimizer, clip)
+    return value.detach()
+
+
+def descend(supernet: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> None:
+    """One step down a loss, its gradient clipped to a norm; weights that have no part in the loss stay as they are."""
     optimizer.zero_grad(set_to_none=True)
-    value.backward()
+    loss.backward()
     nn.utils.clip_grad_norm_(supernet.parameters(), clip)
     optimizer.step()
-    return value.detach()
 
 
 def first_order(

@@ -1,4 +1,4 @@
-"""How offspring differ from their parents: two-point crossover and polynomial mutation on option numbers."""
+"""How offspring differ from their parents: crossover and mutation of option numbers."""
 
 import numpy as np
 
@@ -46,3 +46,26 @@ def polynomial_mutation(
     moved = np.floor(genes + 0.5 + np.where(draws <= 0.5, down, up) * widths)
     mutated = np.where(steps < rate, np.clip(moved, 0, widths - 1), genes)
     return tuple(int(gene) for gene in mutated)
+
+
+def uniform_crossover(first: Genotype, second: Genotype, rate: float, rng: np.random.Generator) -> Genotype:
+    """The first parent with each gene, at probability `rate`, replaced by the second parent's (EMARS, Fig. 3 (a))."""
+    swapped = rng.random(len(first)) < rate
+    return tuple(other if swap else gene for gene, other, swap in zip(first, second, swapped, strict=True))
+
+
+def resampled(genotype: Genotype, options: tuple[int, ...], rate: float, rng: np.random.Generator) -> Genotype:
+    """Each gene, at probability `rate`, as another of its options, all alike (EMARS, Fig. 3 (b)).
+
+    Args:
+        genotype: what to mutate.
+        options: number of options of each gene; a gene with one stays.
+        rate: probability that a gene changes.
+        rng: the source of chance; two draws per gene, used or not.
+    """
+    changes = rng.random(len(genotype)) < rate
+    steps = [int(rng.integers(1, max(count, 2))) for count in options]
+    return tuple(
+        (gene + step) % count if change else gene
+        for gene, step, count, change in zip(genotype, steps, options, changes, strict=True)
+    )
