@@ -2,6 +2,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from archimed.data.arrays import Arrays
+from archimed.data.dataset import Case, Dataset, Fold
 from archimed.data.normalisation import Normalisation
 from archimed.experiment import picture_files
 from archimed.experiment.networks import StoredNetwork
 from archimed.experiment.picture_files import Answer, PicturedCase, write_pictures
-from archimed.experiment.pictures import dice_by_case, masks_of, mean_dice, ranked
+from archimed.experiment.pictures import dice_by_case, masks_of, mean_dice, picture_cases, ranked
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 
@@ -126,3 +128,55 @@ def test_pictures_of_an_earlier_evaluation_go(tmp_path: Path) -> None:
     (tmp_path / "cases" / "old.png").touch()
     write_pictures(tmp_path / "cases", [], {})
     assert not (tmp_path / "cases").exists()
+
+
+def segmentation(from_dicom: bool) -> Dataset:
+    truth = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    truth[:, 4:12, 4:12] = 1
+    cases = tuple(Case(f"case-{row}", f"case-{row}", from_dicom=from_dicom) for row in range(3))
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    ids = tuple(case.id for case in cases)
+    return Dataset(
+        "set",
+        "csv",
+        TASK,
+        cases,
+        Arrays.of(images),
+        torch.ones(3, 3),
+        Arrays.of(truth),
+        (Fold(ids[:1], ids[1:2], ids),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("from_dicom", "setting", "pictured"),
+    [(False, "auto", True), (True, "auto", False), (True, "always", True), (False, "never", False)],
+)
+def test_images_from_dicom_are_pictured_only_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_dicom: bool, setting: str, pictured: bool
+) -> None:
+    dataset = segmentation(from_dicom)
+    stored = StoredNetwork(TwoExits(), TASK, Normalisation(1.0, (0.0,), (1.0,)))
+    monkeypatch.setattr("archimed.experiment.pictures.load_network", lambda *_: stored)
+    lines = ["case,split,class,dice", *(f"case-{row},test,core,0.{row}" for row in range(3))]
+    (tmp_path / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    folder = SimpleNamespace(predictions=tmp_path / "predictions.csv")
+    every: Any = [
+        SimpleNamespace(selection=SimpleNamespace(network=name, space=None), repeat=0, folder=folder)
+        for name in ("mixsearch", "random-search", "unet", "dynunet")
+    ]
+    method = SimpleNamespace(name="mixsearch")
+    experiment = SimpleNamespace(method=method, evaluation=SimpleNamespace(pictures=setting))
+    run = SimpleNamespace(path=tmp_path)
+    bench: Any = SimpleNamespace(run=run, experiment=experiment, machine=Machine(1), data_of=lambda _: dataset)
+    picture_cases(bench, every)
+    path = tmp_path / "figures" / "cases" / "cases.json"
+    assert path.exists() == pictured
+    if pictured:
+        found = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        assert [(case["case"], case["rank"]) for case in found] == [
+            ("case-2", "best"),
+            ("case-1", "median"),
+            ("case-0", "worst"),
+        ]
+        assert {panel["network"] for panel in found[0]["panels"]} == {None, "mixsearch", "unet"}
