@@ -13,7 +13,7 @@ from archimed.experiment.search_stage import search_problem, searches_per_repeat
 from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.genotype import random_genotype
-from archimed.methods.baselines import fixed_baseline, fixed_networks
+from archimed.methods.baselines import fixed_baseline, fixed_networks, typical_spacing
 from archimed.methods.protocol import Selection
 from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
@@ -76,7 +76,7 @@ def stand_in(bench: Workbench, name: str, dataset: int = 0) -> Selection:
     """A selection to measure before the search has made its own: a random architecture of the space."""
     task = bench.training_sets[dataset].task
     if name in fixed_networks(task):
-        return fixed_baseline(name, task)
+        return fixed_baseline(name, task, typical_spacing(bench.training_sets[dataset]))
     space = bench.experiment.method.space
     genotype = random_genotype(space.choices, numpy_generator(bench.experiment.seed, "stand-in", name))
     return Selection(name, space, genotype, "a random architecture")

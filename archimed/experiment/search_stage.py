@@ -13,7 +13,7 @@ from archimed.experiment.settings import Experiment
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import append_line, read_lines, write_json, write_lines
 from archimed.genotype import Choice, describe, parse
-from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks
+from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks, typical_spacing
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.spaces import SearchSpace, space_settings
 from archimed.task import ImagingTask
@@ -48,7 +48,11 @@ def search_once(bench: Workbench, repeat: Repeat, missing: Wanted, budget: Budge
     selections = [(selection, scope) for selection in found]
     for number, dataset in enumerate(bench.training_sets):
         fixed = [(name, bench.scope(number)) for name in fixed_networks(dataset.task)]
-        selections += [(fixed_baseline(name, dataset.task), of) for name, of in fixed if (name, of) in missing]
+        selections += [
+            (fixed_baseline(name, dataset.task, typical_spacing(dataset)), of)
+            for name, of in fixed
+            if (name, of) in missing
+        ]
     write_selections(bench, repeat, selections)
 
 

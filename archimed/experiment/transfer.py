@@ -21,7 +21,7 @@ from archimed.experiment.workbench import Workbench
 from archimed.files import read_json
 from archimed.genotype import parse
 from archimed.methods import find_method
-from archimed.methods.baselines import fixed_baseline, fixed_networks
+from archimed.methods.baselines import fixed_baseline, fixed_networks, typical_spacing
 from archimed.methods.protocol import Selection
 from archimed.runs import RunDirectory, read_place
 from archimed.seeding import torch_seed
@@ -187,7 +187,7 @@ def adopted(bench: Workbench, missing: Wanted) -> list[tuple[Selection, str | No
     for number, dataset in enumerate(bench.training_sets):
         scope = bench.scope(number)
         fixed = [name for name in fixed_networks(dataset.task) if (name, scope) in missing]
-        selections += [(fixed_baseline(name, dataset.task), scope) for name in fixed]
+        selections += [(fixed_baseline(name, dataset.task, typical_spacing(dataset)), scope) for name in fixed]
     return selections
 
 

@@ -7,7 +7,10 @@ several, or of a slice of a volume. All are trained by the method's own recipe.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import median
 
+from archimed.data.dataset import Dataset
 from archimed.errors import SettingsError
 from archimed.methods.protocol import Selection
 from archimed.methods.random_search import FROM_RANDOM_POOL
@@ -15,7 +18,7 @@ from archimed.spaces import SearchSpace
 from archimed.spaces.fixed import ResNet
 from archimed.spaces.fusion_baselines import fusion_baselines
 from archimed.spaces.modalities import modalities
-from archimed.spaces.segmenters import segmentation_baselines
+from archimed.spaces.segmenters import DynUnet, segmentation_baselines
 from archimed.task import ImagingTask
 
 FIXED: Mapping[str, SearchSpace] = {"resnet18": ResNet(depth=18), "resnet50": ResNet(depth=50)}
@@ -64,6 +67,17 @@ def baseline_names(
     return tuple(name for name in every if name in names)
 
 
-def fixed_baseline(name: str, task: ImagingTask | None = None) -> Selection:
-    """A fixed network as a selection that needed no search."""
-    return Selection(name, fixed_networks(task)[name], (), "a fixed network")
+def fixed_baseline(name: str, task: ImagingTask | None = None, spacing: tuple[float, ...] | None = None) -> Selection:
+    """A fixed network as a selection that needed no search; one that is configured by the spacing, in mm, gets it."""
+    space = fixed_networks(task)[name]
+    if isinstance(space, DynUnet):
+        space = replace(space, spacing=spacing)
+    return Selection(name, space, (), "a fixed network")
+
+
+def typical_spacing(dataset: Dataset) -> tuple[float, ...] | None:
+    """The median distance of pixels along each axis, mm; None if that of some case is unknown."""
+    known = [one for one in dataset.spacing if one is not None]
+    if not known or len(known) < len(dataset.cases):
+        return None
+    return tuple(float(median(axis)) for axis in zip(*known, strict=True))

@@ -155,13 +155,11 @@ def _padded(
     return Padded(network, (FACTOR,) * task.spatial_dims)
 
 
-def segmentation_baselines(
-    spacing: tuple[float, ...] | None = None, patch_size: tuple[int, ...] | None = None
-) -> dict[str, SearchSpace]:
-    """The networks of this file by their name in a run, the last configured for a spacing, mm, and a patch, pixels."""
+def segmentation_baselines() -> dict[str, SearchSpace]:
+    """The networks of this file by their name in a run."""
     return {
         "unet": Unet(),
         "unet-plus-plus": UnetPlusPlus(),
         "attention-unet": AttentionUnet(),
-        "dynunet": DynUnet(patch_size=patch_size, spacing=spacing),
+        "dynunet": DynUnet(),
     }

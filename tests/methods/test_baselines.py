@@ -4,7 +4,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
+import torch
 
+from archimed.data.arrays import Arrays
+from archimed.data.dataset import Case, Dataset
 from archimed.errors import SettingsError
 from archimed.methods.baselines import (
     DEFAULT,
@@ -14,9 +17,11 @@ from archimed.methods.baselines import (
     baseline_names,
     fixed_baseline,
     fixed_networks,
+    typical_spacing,
 )
 from archimed.methods.random_search import FROM_RANDOM_POOL
 from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
+from archimed.spaces.segmenters import DynUnet, Unet
 from archimed.task import ImagingTask
 
 PETCT = ImagingTask("binary", ("benign", "malignant"), 2, (8, 9, 10), ("PET", "CT"))
@@ -70,3 +75,17 @@ def test_every_fixed_network_is_a_selection_and_can_be_dropped() -> None:
         assert sum(fnmatchcase(name, pattern) for pattern in DROP_ORDER) == 1
     assert fixed_baseline("radiomics", PETCT).space == Radiomics()
     assert fixed_baseline("ct-only", PETCT).space == ReferenceCnn(encoders=((1,),))
+
+
+def test_dynunet_is_configured_by_the_typical_spacing() -> None:
+    spacings = ((2.0, 0.5), (3.0, 0.7), (2.5, 0.6))
+    cases = tuple(Case(f"c{k}", f"p{k}") for k in range(3))
+    images, masks = torch.zeros(3, 3, 16, 16), torch.zeros(3, 16, 16, dtype=torch.uint8)
+    data = Dataset(
+        "tiny", "masks", MASKS, cases, Arrays.of(images), torch.ones(3, 2), Arrays.of(masks), spacing=spacings
+    )
+    assert typical_spacing(data) == (2.5, 0.6)
+    assert typical_spacing(replace(data, spacing=(None, *spacings[1:]))) is None
+    assert typical_spacing(replace(data, spacing=())) is None
+    assert fixed_baseline("dynunet", MASKS, (2.5, 0.6)).space == DynUnet(spacing=(2.5, 0.6))
+    assert fixed_baseline("unet", MASKS, (2.5, 0.6)).space == Unet()

@@ -153,7 +153,7 @@ def test_a_configuration_of_other_axes_is_refused(fields: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("name", segmentation_baselines())
 def test_every_network_is_a_space_by_name_and_refuses_labels(name: str) -> None:
-    space = segmentation_baselines(spacing=(1.0, 2.0))[name]
+    space = segmentation_baselines()[name]
     settings = space_settings(space)
     assert settings["name"] == name.replace("-", "_")
     assert settings["name"] in SPACES
