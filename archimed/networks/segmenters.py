@@ -1,7 +1,6 @@
 """U-Net and its kin from MONAI's parts, with the outputs of deep supervision where their papers have it."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -82,8 +81,8 @@ class DynamicUnet(nn.Module):
         from monai.networks.nets.dynunet import DynUNet
 
         super().__init__()
-        supervised = len(strides) - 3
-        self.unet = DynUNet(
+        supervised = max(0, len(strides) - 3)
+        whole = DynUNet(
             spatial_dims,
             channels,
             classes,
@@ -94,26 +93,34 @@ class DynamicUnet(nn.Module):
             deep_supervision=supervised > 0,
             deep_supr_num=max(1, supervised),
         )
+        # its parts alone: as a whole it names each weight twice, and keeps the coarser outputs from call to call
+        self.down = nn.ModuleList([whole.input_block, *whole.downsamples])
+        self.bottom = whole.bottleneck
+        self.up = whole.upsamples
+        finer_first = [whole.output_block, *(whole.deep_supervision_heads if supervised else ())]
+        self.heads = nn.ModuleList(finer_first[::-1])
 
     def forward(self, images: Maps) -> Maps:
         """Logits of the finest output."""
-        return self._final(images)[0]
+        logits: Tensor = self.heads[-1](self._walk(images)[-1])
+        return logits
 
     def exits(self, images: Maps) -> tuple[Maps, ...]:
         """Logits of every supervised resolution, resized to the finest; the coarsest first."""
-        final, coarser = self._final(images)
+        maps = self._walk(images)[-len(self.heads) :]
         mode = "bilinear" if images.ndim == 4 else "trilinear"
-        size = final.shape[2:]
-        return (*(functional.interpolate(one, size, mode=mode) for one in reversed(coarser)), final)
+        found = [head(features) for head, features in zip(self.heads, maps, strict=True)]
+        return (*(functional.interpolate(one, images.shape[2:], mode=mode) for one in found[:-1]), found[-1])
 
-    def _final(self, images: Maps) -> tuple[Maps, list[Maps]]:
-        """The final logits and those of the coarser resolutions, which the network would keep from call to call."""
-        layers, heads = cast(Any, self.unet.skip_layers), self.unet.heads
-        final = self.unet.output_block(layers(images))
-        coarser = list(heads) if self.unet.deep_supervision else []
-        for place in range(len(heads)):
-            heads[place] = final.new_zeros(1)
-        return final, coarser
+    def _walk(self, images: Maps) -> list[Maps]:
+        """The features of each resolution on the way up, the coarsest first."""
+        kept = [images]
+        for block in self.down:
+            kept.append(block(kept[-1]))
+        maps = [self.bottom(kept[-1])]
+        for block, beside in zip(self.up, reversed(kept[1:]), strict=True):
+            maps.append(block(maps[-1], beside))
+        return maps
 
 
 def _widths(width: int) -> tuple[int, ...]:

@@ -3,16 +3,20 @@
 import copy
 import itertools
 from dataclasses import replace
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from archimed.errors import SettingsError
+from archimed.networks.segmenters import DynamicUnet
 from archimed.seeding import torch_seed
 from archimed.spaces import SPACES, space_from_settings, space_settings
 from archimed.spaces.segmenters import AttentionUnet, DynUnet, Unet, UnetPlusPlus, pooling_plan, segmentation_baselines
 from archimed.task import ImagingTask
+from archimed.training.weights import save_tensors
 
 GREY = ImagingTask("segmentation", ("background", "organ"), 1, (64, 64))
 SMALL: dict[str, Any] = {
@@ -138,6 +142,46 @@ def test_halvings_are_those_that_nnunet_published(
     assert all(kernel[1:] == (3,) * (len(size) - 1) for kernel in kernels)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (8, 8), (16, 32, 32)])
+def test_dynunet_gives_what_monai_s_gives(size: tuple[int, ...]) -> None:
+    from monai.networks.nets.dynunet import DynUNet
+
+    kernels, strides = pooling_plan(size, (1.0,) * len(size))
+    supervised = len(strides) - 3
+    widths = [4 * 2**level for level in range(len(strides))]
+    networks = []
+    for make in (
+        lambda: DynamicUnet(len(size), 1, 2, widths, kernels, strides),
+        lambda: DynUNet(
+            *(len(size), 1, 2, kernels, strides, strides[1:], widths),
+            deep_supervision=supervised > 0,
+            deep_supr_num=max(1, supervised),
+        ),
+    ):
+        with torch_seed(0, "network"):
+            networks.append(make())
+    images = torch.randn(2, 1, *size)
+    mine, monai = networks
+    exits, found = mine.exits(images), monai(images)
+    several = found.unbind(1) if supervised > 0 else (found,)
+    assert len(exits) == len(several)
+    torch.testing.assert_close(exits[-1], several[0])
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    for place, (own, other) in enumerate(zip(exits[:-1], several[:0:-1], strict=True)):
+        steps = (prod(axis) for axis in zip(*strides[: len(exits) - place], strict=True))
+        coarse = other[(..., *(slice(None, None, step) for step in steps))]  # MONAI resizes by repeating pixels
+        torch.testing.assert_close(own, torch.nn.functional.interpolate(coarse, size, mode=mode))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_can_be_saved_and_have_one_name(name: str, tmp_path: Path) -> None:
+    network = SMALL[name].build((), GREY)
+    network(torch.randn(2, 1, 64, 64))
+    state = network.state_dict()
+    assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
+    save_tensors(tmp_path / "w.safetensors", state, {})
+
+
 def test_nnunet_supervises_all_but_the_two_coarsest_resolutions() -> None:
     network = DynUnet(width=2).build((), GREY)
     _, strides = pooling_plan(GREY.image_size, (1, 1))
@@ -155,8 +199,17 @@ def test_a_configuration_of_other_axes_is_refused(fields: dict[str, Any]) -> Non
 def test_every_network_is_a_space_by_name_and_refuses_labels(name: str) -> None:
     space = segmentation_baselines()[name]
     settings = space_settings(space)
-    assert settings["name"] == name.replace("-", "_")
+    kind = name.removesuffix("-narrow")
+    assert settings["name"] == kind.replace("-", "_")
     assert settings["name"] in SPACES
-    assert space_from_settings(name, {key: value for key, value in settings.items() if key != "name"}) == space
+    assert space_from_settings(kind, {key: value for key, value in settings.items() if key != "name"}) == space
     with pytest.raises(SettingsError, match="gives a class to every pixel; the task is binary"):
         space.build((), ImagingTask("binary", ("no", "yes"), 1, (32, 32)))
+
+
+@pytest.mark.parametrize("name", ["unet", "unet-plus-plus", "attention-unet", "dynunet"])
+def test_a_narrow_network_has_about_a_sixteenth_of_the_parameters(name: str) -> None:
+    def parameters(called: str) -> int:
+        return sum(weight.numel() for weight in segmentation_baselines()[called].build((), GREY).parameters())
+
+    assert 15 < parameters(name) / parameters(f"{name}-narrow") < 16.5
