@@ -18,7 +18,7 @@ from archimed.spaces import SearchSpace
 from archimed.spaces.fixed import ResNet
 from archimed.spaces.fusion_baselines import fusion_baselines
 from archimed.spaces.modalities import modalities
-from archimed.spaces.segmenters import DynUnet, segmentation_baselines
+from archimed.spaces.segmenters import NARROW, DynUnet, segmentation_baselines
 from archimed.task import ImagingTask
 
 FIXED: Mapping[str, SearchSpace] = {"resnet18": ResNet(depth=18), "resnet50": ResNet(depth=50)}
@@ -26,7 +26,9 @@ DEFAULT = ("random-search", "resnet18")
 DEFAULT_MASKS = ("random-search", "unet")
 DROP_ORDER = (  # when time is short; a star stands for any modality
     *("resnet50", "macs", "random-search-100", "parameters", "largest-slice", "central-slice", "*-only"),
-    *("late-fusion", "resnet18", "early-fusion", "radiomics", "attention-unet", "unet-plus-plus", "dynunet", "unet"),
+    *("late-fusion", "resnet18", "early-fusion", "radiomics"),
+    *("attention-unet", "unet-plus-plus", "dynunet", "unet"),
+    *(f"{name}{NARROW}" for name in ("attention-unet", "unet-plus-plus", "dynunet", "unet")),
     "random-search",
 )
 
@@ -55,7 +57,8 @@ def baseline_names(
     every = (*searched, *fixed_networks(task))
     masks = task is not None and task.kind == "segmentation"
     several = task is not None and len(modalities(task)) > 1
-    whole = every if several or masks else (*searched, *FIXED)
+    wide = tuple(name for name in every if not name.endswith(NARROW))
+    whole = wide if several or masks else (*searched, *FIXED)
     named = {"default": DEFAULT_MASKS if masks else DEFAULT, "all": whole, "none": ()}.get(requested)
     names = named if named is not None else tuple(name.strip() for name in requested.split(","))
     for name in names:
