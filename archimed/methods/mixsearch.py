@@ -71,7 +71,10 @@ class MixSearchSearch(MixingSettings, BilevelSettings):
         description="step size that a cosine leads to over the epochs of a stage (MixSearch: unstated)",
     )
     alpha_learning_rate: float = Field(
-        default=0.01, gt=0, description="step size of alpha and beta, Adam (ours, for few steps; MixSearch: 0.0002)"
+        default=0.03,
+        gt=0,
+        description="step size of alpha and beta, Adam (ours, for few steps: with .01, 98 steps on 106 phantoms took "
+        "the entropy of alpha from 1 to .997 only, that of beta to .968; MixSearch: 0.0002)",
     )
     pick_by: Literal["dice", "loss", "last"] = Field(  # type: ignore[assignment]
         default="dice",
