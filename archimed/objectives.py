@@ -148,7 +148,7 @@ class TargetsAndSize:
         return next((SIZE_SIGNS[name] for name in self.expressions if name in SIZE_SIGNS), ())
 
     def planes(self, candidates: Sequence[Candidate]) -> list[Scores]:
-        """For each target, and each end of the size that is asked for, the two to minimise; the target alone if none."""
+        """For each target and each end of the size asked for, both to be minimised; the target alone without a size."""
         sizes = [sign * column(candidates, "size") for sign in self.size_signs]
         targets = [-column(candidates, name) for name in self.targets]
         if not sizes:

@@ -60,7 +60,7 @@ class Dealer:
     def require_patients(self, rows: Rows, least: int) -> None:
         """DataError unless there are that many patients, and where each case has one class, that many of each."""
         self._enough(len(np.unique(self.patients[rows])), least)
-        for name, count in zip(self.class_names, self._patients_of_classes(rows), strict=False):
+        for name, count in zip(self.class_names, self.patients_of_classes(rows), strict=False):
             if 0 < count < least:
                 raise DataError(
                     f"Dividing by patient needs at least {least} patients of each class; class {name!r} has {count}. "
@@ -70,7 +70,7 @@ class Dealer:
     def parts(self, rows: Rows, count: int, name: str) -> list[Rows]:
         """`count` disjoint parts that make up `rows`, each with every class if one of a few shuffles gives that."""
         self._enough(len(np.unique(self.patients[rows])), count)
-        wanted = self._patients_of_classes(rows) >= count
+        wanted = self.patients_of_classes(rows) >= count
 
         def lacking(parts: list[Rows]) -> tuple[int, ...]:
             return (sum(self._lacking(part, wanted) for part in parts),)
@@ -82,7 +82,7 @@ class Dealer:
         patients = len(np.unique(self.patients[rows]))
         self._enough(patients, 2)
         count = min(max(2, round(1 / fraction)), patients)
-        of_class = self._patients_of_classes(rows)
+        of_class = self.patients_of_classes(rows)
 
         def lacking(pair: tuple[Rows, Rows]) -> tuple[int, ...]:
             return self._lacking(pair[0], of_class >= 1), self._lacking(pair[1], of_class >= 2)
@@ -93,7 +93,7 @@ class Dealer:
     def _seeds(self, name: str) -> Iterator[int]:
         return (derive_seed(self.seed, "splits", name, attempt) for attempt in range(ATTEMPTS))
 
-    def _patients_of_classes(self, rows: Rows) -> Int[np.ndarray, " class"]:
+    def patients_of_classes(self, rows: Rows) -> Int[np.ndarray, " class"]:
         """How many patients each class has."""
         patients = self.patients[rows]
         return np.array([len(np.unique(patients[column])) for column in self.shows[rows].T], int)

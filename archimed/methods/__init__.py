@@ -41,6 +41,9 @@ METHODS: Mapping[str, MethodEntry] = {
         "MixSearch",
         "gradient search of U-shaped networks on mixed data sets (2D, 3D masks)",
     ),
+    "emars": MethodEntry(
+        "archimed.methods.emars", "Emars", "evolution of small networks that share weights (2D, 3D classification)"
+    ),
     "darts": MethodEntry("archimed.methods.darts", "Darts", "gradient search of DARTS cells (2D, 3D classification)"),
     "random-search": MethodEntry(
         "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"

@@ -75,8 +75,8 @@ class SearchData(Protocol):
 
 
 @dataclass(frozen=True)
-class CaseHalves:
-    """The cases of one problem as they are.
+class Cases:
+    """The loss of one problem, and what tells of it on other cases.
 
     Attributes:
         problem: what may be seen of the data.
@@ -85,6 +85,32 @@ class CaseHalves:
 
     problem: SearchProblem
     class_weights: Tensor | None = None
+
+    @cached_property
+    def _weights(self) -> Tensor | None:
+        return None if self.class_weights is None else self.class_weights.to(self.problem.machine.device)
+
+    def batch_loss(self, supernet: nn.Module, batch: Batch, mixture: Mixture) -> Tensor:
+        """The loss of the task."""
+        with self.problem.machine.autocast():
+            outputs = supernet(batch.images, mixture)
+        return outputs_loss(outputs, batch.target, self._weights)
+
+    def judged(
+        self, supernet: nn.Module, mixture: Mixture, images: NormalisedImages
+    ) -> tuple[Tensor, dict[str, float | None]]:
+        """Mean loss and metrics on some cases, in eval mode."""
+        problem, network = self.problem, WithMixture(supernet, mixture)
+        logits = predict_logits(network, images.images, images.normalise, problem.machine, VALIDATION_BATCH)
+        weights = None if self.class_weights is None else self.class_weights.cpu()
+        scores = probabilities(logits, problem.task.kind)
+        measured = metrics(problem.task, images.target.numpy(), scores.numpy())
+        return training_loss(logits, images.target, weights), measured
+
+
+@dataclass(frozen=True)
+class CaseHalves(Cases):
+    """The cases of one problem as they are, half of them for the weights and half for the architecture."""
 
     @cached_property
     def halves(self) -> tuple[NormalisedImages, NormalisedImages]:
@@ -133,25 +159,10 @@ class CaseHalves:
     def _batch(self, half: int, cases: Tensor) -> Batch:
         return Batch(*self.halves[half].batch(cases))
 
-    @cached_property
-    def _weights(self) -> Tensor | None:
-        return None if self.class_weights is None else self.class_weights.to(self.problem.machine.device)
-
-    def batch_loss(self, supernet: nn.Module, batch: Batch, mixture: Mixture) -> Tensor:
-        """The loss of the task."""
-        with self.problem.machine.autocast():
-            outputs = supernet(batch.images, mixture)
-        return outputs_loss(outputs, batch.target, self._weights)
-
     def validate(self, supernet: nn.Module, mixture: Mixture) -> tuple[Tensor, dict[str, float | None]]:
         """Mean loss and AUC."""
-        images, problem = self.validation, self.problem
-        network = WithMixture(supernet, mixture)
-        logits = predict_logits(network, images.images, images.normalise, problem.machine, VALIDATION_BATCH)
-        weights = None if self.class_weights is None else self.class_weights.cpu()
-        kind = problem.task.kind
-        measured = metrics(problem.task, images.target.numpy(), probabilities(logits, kind).numpy())
-        return training_loss(logits, images.target, weights), {"auc": measured["auc"]}
+        loss, measured = self.judged(supernet, mixture, self.validation)
+        return loss, {"auc": measured["auc"]}
 
 
 def outputs_loss(outputs: Tensor | tuple[Tensor, ...], target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -185,13 +196,13 @@ def require_validation(problem: SearchProblem) -> None:
 
 def in_step(seed: int, sizes: tuple[int, int], epoch: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
     """Cases of each half by step: the first half once, in a random order, the second in step, anew when it is over."""
-    firsts = next(_orders(seed, sizes[0], epoch, "weights", batch_size))
-    seconds = (cases for order in _orders(seed, sizes[1], epoch, "alpha", batch_size) for cases in order)
+    firsts = next(orders(seed, sizes[0], epoch, "weights", batch_size))
+    seconds = (cases for order in orders(seed, sizes[1], epoch, "alpha", batch_size) for cases in order)
     return [(cases, next(seconds)) for cases in firsts]
 
 
-def _orders(seed: int, size: int, epoch: int, name: str, batch_size: int) -> Iterator[Iterator[Tensor]]:
-    """Batches of one random order of a half after the other."""
+def orders(seed: int, size: int, epoch: int, name: str, batch_size: int) -> Iterator[Iterator[Tensor]]:
+    """Batches of one random order of some cases after the other, without end."""
     again = 0
     while True:
         generator = torch_generator(seed, "bilevel", epoch, name, again)

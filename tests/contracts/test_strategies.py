@@ -8,21 +8,25 @@ import pytest
 
 from archimed.candidate import Candidate
 from archimed.genotype import Choice, Genotype
-from archimed.objectives import SignedSums
-from archimed.strategies import Nsga2, RandomSearch, Strategy
+from archimed.objectives import SignedSums, TargetsAndSize
+from archimed.strategies import Nsga2, Nsga3, Pnsga3, RandomSearch, Strategy
 from archimed.strategies.contract import check_strategy
 
 CHOICES = tuple(Choice(f"gene_{n}", tuple("abcde")[: 2 + n % 4]) for n in range(6))
 OBJECTIVES = SignedSums(("left", "-right"))
+PATHS = TargetsAndSize(("accuracy", "potential", "size:small"))
 
 STRATEGIES: Mapping[str, tuple[Callable[[np.random.Generator], Strategy], int]] = {
     "nsga2": (lambda rng: Nsga2(CHOICES, OBJECTIVES, rng, population_size=10, offspring_size=7), 10),
+    "nsga3": (lambda rng: Nsga3(CHOICES, PATHS, rng, first_size=12, population_size=10, keep=5), 10),
+    "pnsga3": (lambda rng: Pnsga3(CHOICES, PATHS, rng, first_size=12, population_size=10, keep=5), 10),
     "random_search": (lambda rng: RandomSearch(CHOICES, 25, rng, batch_size=10), 25),
 }
 
 
 def measure(genotype: Genotype) -> Mapping[str, float]:
-    return {"left": float(sum(genotype[:4])), "right": float(sum(genotype[2:]))}
+    left, right = float(sum(genotype[:4])), float(sum(genotype[2:]))
+    return {"left": left, "right": right, "accuracy": left, "potential": right, "size": float(sum(genotype))}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -1,0 +1,70 @@
+"""What the paths of a supernet learn from: most of the training cases; the others, held out by patient, judge them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain, islice
+from typing import Any
+
+from torch import Tensor, nn
+
+from archimed.batch import Batch
+from archimed.data.halves import held_out
+from archimed.evaluators.shared_weights import Load
+from archimed.methods.bilevel_data import Cases, orders
+from archimed.strategies.mixtures import Mixture
+from archimed.training.steps import NormalisedImages
+
+SCORES = ("accuracy", "label_accuracy")  # the second of labels, of which each image has any number
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathCases(Cases):
+    """The cases of one problem; its validation cases have no part in the evolution of paths.
+
+    Attributes:
+        batch_size: images per step.
+        fraction: of the training cases that judge.
+    """
+
+    batch_size: int
+    fraction: float
+
+    @cached_property
+    def parts(self) -> tuple[NormalisedImages, NormalisedImages]:
+        """The images that the weights learn from, and those that judge paths."""
+        problem = self.problem
+        learnt, judging = (
+            NormalisedImages(part, problem.normalise, problem.machine)
+            for part in held_out(problem.train, problem.patients, problem.task, problem.seed, "paths", self.fraction)
+        )
+        return learnt, judging
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Images that the weights learn from, and that judge paths."""
+        return len(self.parts[0]), len(self.parts[1])
+
+    def identity(self) -> Mapping[str, Any]:
+        """What must be the same for a search to go on, as JSON."""
+        return {"cases": [self.problem.train.ids, self.problem.validation.ids]}
+
+    def batches(self, epoch: int, least: int) -> Sequence[Load]:
+        """As many rounds of `least` batches as give every case at least once; each pass in an order of its own."""
+        size = self.sizes[0]
+        passes = orders(self.problem.seed, size, epoch, "paths", self.batch_size)
+        first = list(next(passes))
+        count = least * -(-len(first) // least)
+        cases = islice(chain(first, chain.from_iterable(passes)), count)
+        return [partial(self._batch, some) for some in cases]
+
+    def _batch(self, cases: Tensor) -> Batch:
+        return Batch(*self.parts[0].batch(cases))
+
+    def judge(self, supernet: nn.Module, mixture: Mixture) -> tuple[float, float]:
+        """Accuracy (of labels the share that is right) and mean loss on the cases held out."""
+        loss, measured = self.judged(supernet, mixture, self.parts[1])
+        accuracy = next((measured[name] for name in SCORES if measured.get(name) is not None), None)
+        if accuracy is None:
+            raise ValueError("the accuracy is undefined on the cases held out")
+        return accuracy, float(loss)
