@@ -19,6 +19,7 @@ from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
 from archimed.task import ImagingTask
 from archimed.training.mask_prediction import windows
+from archimed.training.recipe import passes_per_epoch
 from archimed.training.steps import least_batch, make_optimizer, training_step
 
 TRIAL_STEPS = 2
@@ -113,7 +114,7 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
             if images.is_cuda:
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
-    steps = math.ceil(len(fold.train) / len(batch))
+    steps = math.ceil(len(fold.train) / len(batch)) * passes_per_epoch(recipe, len(fold.train))
     return min(times[1:]) * (steps + VALIDATION_COST * validation_images(dataset, task) / len(batch))
 
 

@@ -30,14 +30,14 @@ from archimed.strategies.mixtures import KINDS
 from archimed.training.recipe import Recipe
 
 Mode = Literal["mix", "union", "dedicated"]
-RECIPE = Recipe(  # of the paper's retraining, but for epochs and the early stop; the baselines' too
-    epochs=150,
+RECIPE = Recipe(  # ours, for small data sets and few steps; the baselines' too. `paper` has the paper's retraining
+    epochs=100,
     batch_size=8,
-    optimizer="sgd",
-    learning_rate=5e-3,
+    least_steps=15,  # of eight images one pass is a single step
     schedule="cosine",
     weight_decay=1e-5,
-    early_stop_patience=50,
+    early_stop_patience=30,
+    augment_flips=True,
 )
 
 
@@ -117,6 +117,7 @@ class MixSearch:
             "search.epochs": 4,
             "search.warmup_epochs": 1,
             "training.epochs": 10,
+            "training.least_steps": 1,
             "evaluation.baselines": "random-search",
         },
         "paper": {
@@ -133,6 +134,10 @@ class MixSearch:
             "search.image_size": 256,
             "training.epochs": 1600,
             "training.batch_size": 12,
+            "training.least_steps": 1,
+            "training.optimizer": "sgd",
+            "training.learning_rate": 5e-3,
+            "training.augment_flips": False,
             "training.early_stop_patience": None,
         },
     }

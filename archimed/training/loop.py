@@ -28,7 +28,7 @@ from archimed.training.mask_prediction import predict_masks
 from archimed.training.patches import patch_size
 from archimed.training.prediction import Normalise, predict_logits, probabilities
 from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
-from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at
+from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at, passes_per_epoch
 from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
 from archimed.training.weights import load_initial_weights
 
@@ -183,7 +183,9 @@ def _learn(job: _Job, epoch: int) -> float:
     batch_size = max(recipe.batch_size, least_batch(network))
     if isinstance(network, Fitted):
         return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
-    order = torch.randperm(len(job.train), generator=torch_generator(job.seed, "epoch", epoch))
+    generator = torch_generator(job.seed, "epoch", epoch)
+    passes = passes_per_epoch(recipe, len(job.train))
+    order = torch.cat([torch.randperm(len(job.train), generator=generator) for _ in range(passes)])
 
     def feed(cases: Tensor, step: int) -> tuple[Tensor, Tensor]:
         images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step))

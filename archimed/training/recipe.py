@@ -24,6 +24,12 @@ class Recipe:
         ge=1,
         description="images per step; a last batch of one joins the batch before it (MedMNIST protocol)",
     )
+    least_steps: int = Field(
+        default=1,
+        ge=1,
+        description="steps of an epoch at the least: a small data set is passed over as often as it takes (MedMNIST "
+        "protocol: one pass; nnU-Net: 250 steps whatever the data)",
+    )
     optimizer: Literal["adam", "sgd"] = Field(
         default="adam", description="what changes the weights: adam (MedMNIST protocol) or sgd (MixSearch, retraining)"
     )
@@ -178,3 +184,8 @@ def learning_rate_at(recipe: Recipe, epoch: int) -> float:
         return recipe.least_learning_rate + (recipe.learning_rate - recipe.least_learning_rate) * share
     drops = sum(epoch - 1 >= math.ceil(fraction * recipe.epochs - 1e-9) for fraction in recipe.milestones)
     return recipe.learning_rate * recipe.learning_rate_factor**drops
+
+
+def passes_per_epoch(recipe: Recipe, cases: int) -> int:
+    """How often an epoch goes over that many training cases."""
+    return math.ceil(recipe.least_steps / math.ceil(cases / recipe.batch_size))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at
+from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at, passes_per_epoch
 from archimed.training.steps import make_optimizer
 
 
@@ -79,3 +79,13 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
 def test_milestones_rise_within_the_training(milestones: tuple[float, ...]) -> None:
     with pytest.raises(ValidationError, match="milestones"):
         Recipe(milestones=milestones)
+
+
+@pytest.mark.parametrize(
+    ("cases", "passes"), [(8, 15), (9, 8), (16, 8), (119, 1), (120, 1), (112, 2), (105, 2), (1000, 1)]
+)
+def test_an_epoch_has_at_least_so_many_steps_in_whole_passes(cases: int, passes: int) -> None:
+    recipe = Recipe(batch_size=8, least_steps=15)
+    assert passes_per_epoch(recipe, cases) == passes
+    steps_of_a_pass = -(-cases // 8)
+    assert passes * steps_of_a_pass >= 15 > (passes - 1) * steps_of_a_pass or passes == 1
