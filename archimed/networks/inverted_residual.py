@@ -18,11 +18,11 @@ def conv_norm_relu6(
     stride: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU6."""
+    """Convolution, batch normalisation, ReLU6; this works in place, for nothing needs what comes before it."""
     return nn.Sequential(
         convolution(in_channels, out_channels, spatial_dims, kernel, stride=stride, groups=groups),
         batch_norm(out_channels, spatial_dims),
-        nn.ReLU6(),
+        nn.ReLU6(inplace=True),
     )
 
 

@@ -23,6 +23,8 @@ FEW_CHANNELS = 16  # below, a matrix product fills no vector register
 NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate matrix products
 FEW_NUMBERS = 2**20  # in all windows that a kernel meets, up to which they are written side by side
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
+SLOW_COLUMNS = (12, 13)  # of a depthwise kernel as wide as a map, at which oneDNN's convolution is slow
+LARGE_IMAGE = 2**18  # numbers, from which images one by one stay in a processor's cache
 SIDE_BY_SIDE_BYTES = 8 * FEW_NUMBERS  # that these windows and their products take at most
 aten = torch.ops.aten
 _as_if_large: ContextVar[bool] = ContextVar("as_if_large", default=False)
@@ -58,6 +60,8 @@ def convolve(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         library = conv2d if images.ndim == 4 else conv3d
         return library(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    if images.shape[1] == 1:  # one channel lies both ways: say innermost, or PyTorch takes the layout it is slow in
+        images = images.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     weight, geometry = within_reach(images, weight, geometry)
     if _reads_one_phase(weight, geometry):
         images, geometry = _one_phase(images, geometry)
@@ -143,8 +147,7 @@ def _reads_one_phase(weight: Tensor, geometry: Geometry) -> bool:
 
 def _one_phase(images: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     steps = tuple(slice(None, None, stride) for stride in geometry.stride)
-    layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
-    read = images[(slice(None), slice(None), *steps)].contiguous(memory_format=layout)
+    read = images.movedim(1, -1)[(slice(None), *steps)].contiguous().movedim(-1, 1)  # so its gradient lies so too
     ones = (1,) * len(steps)
     padding = tuple(p // s for p, s in zip(geometry.padding, geometry.stride, strict=True))
     return read, Geometry(ones, padding, ones, geometry.groups)
@@ -233,6 +236,14 @@ def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geome
     if is_small(windows, FEW_NUMBERS) and (depthwise or geometry.groups == 1):
         return _from_windows(gradient, images, weight, geometry)
     if depthwise:
+        if (
+            _is_plain(geometry)
+            and weight.shape[-1] > FAST_COLUMNS
+            and not is_small(windows // len(images), FEW_NUMBERS)
+        ):
+            return _from_maps(gradient, images, weight, geometry)
+        if not is_small(images[0].numel(), LARGE_IMAGE):
+            return _one_by_one(gradient, images, weight, geometry)
         return _to_depthwise_weight(gradient, images, weight, geometry)
     if _library_is_plain(images, weight, geometry) and max(geometry.stride) == 1 and gradient.shape[2] > 1:
         return _from_halves(gradient, images, weight, geometry)
@@ -270,6 +281,31 @@ def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geo
     return _library_gradients(gradients, both, weight, inner, by_images=False)
 
 
+def _is_plain(geometry: Geometry) -> bool:
+    return max(geometry.stride) == max(geometry.dilation) == 1
+
+
+def _from_maps(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """Each padded image convolved with its own gradient as the kernel, summed: oneDNN's forward form is its fastest."""
+    sides = (side for margin in reversed(geometry.padding) for side in (margin, margin))
+    padded = pad(images.movedim(1, -1), (0, 0, *sides))
+    axes, columns, reach = len(geometry.stride), gradient.shape[-1], weight.shape[-1] - 1
+    width = (columns + 1) // 2 if columns in SLOW_COLUMNS else columns
+    inner = Geometry((1,) * axes, (0,) * axes, (1,) * axes, geometry.groups)
+    terms = []
+    for first in range(0, columns, width):
+        kernels = gradient[..., first : first + width].unsqueeze(2)  # [image, channel, 1, *map]
+        read = padded[..., first : first + kernels.shape[-1] + reach, :].movedim(-1, 1)
+        terms += [_library(read[i : i + 1], kernel, inner) for i, kernel in enumerate(kernels)]
+    return reduce(Tensor.add, terms).transpose(0, 1)
+
+
+def _one_by_one(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The sum over images, each of which stays in the processor's cache."""
+    pairs = zip(gradient.split(1), images.split(1), strict=True)
+    return reduce(Tensor.add, (_to_depthwise_weight(upper, image, weight, geometry) for upper, image in pairs))
+
+
 def _to_depthwise_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """In 2D, tap by tap along the depth and in strips of columns.
 
@@ -280,7 +316,9 @@ def _to_depthwise_weight(gradient: Tensor, images: Tensor, weight: Tensor, geome
         deep = Geometry((1, *geometry.stride), (0, *geometry.padding), (1, *geometry.dilation), geometry.groups)
         volumes = gradient.unsqueeze(2), images.unsqueeze(2), weight.unsqueeze(2)
         return _to_depthwise_weight(*volumes, deep).squeeze(2)
-    upper, lower = (part.permute(2, 0, 3, 4, 1) for part in (gradient, images))  # [depth, batch, *plane, channel]
+    upper, lower = (
+        part.permute(2, 0, 3, 4, 1).contiguous() for part in (gradient, images)
+    )  # [depth, batch, *plane, channel]
     (step, *stride), (margin, *padding), (reach, *dilation) = geometry.stride, geometry.padding, geometry.dilation
     rows, columns = weight.shape[3:]
     same = padding == [dilation[0] * (rows - 1) // 2, dilation[1] * (columns - 1) // 2]

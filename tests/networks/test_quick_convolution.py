@@ -66,6 +66,51 @@ def test_one_small_volume_of_float32_goes_to_the_fast_form(
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3 * float(expected.detach().abs().max()))
 
 
+MAPS = [  # size, kernel, stride, dilation, groups, channels out
+    ((4, 6, 5), 5, 1, 1, 4, 4),
+    ((4, 3, 12), 5, 1, 1, 4, 4),  # a slow width, in two halves
+    ((5, 4, 13), 5, 1, 1, 4, 4),
+    ((9, 13), 7, 1, 1, 4, 4),
+    ((5, 6), 7, 1, 1, 4, 4),
+    ((6, 7, 9), 3, 1, 1, 4, 4),
+    ((6, 7, 9), 5, 2, 1, 4, 4),
+    ((6, 7, 9), 5, 1, 2, 4, 4),
+]
+
+
+@pytest.mark.parametrize("case", MAPS, ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gradients_of_large_images_are_those_of_small_ones(
+    case: tuple[tuple[int, ...], int, int, int, int, int], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large depthwise convolutions: from whole maps as kernels, or image by image."""
+    monkeypatch.setattr(quick_convolution, "FEW_NUMBERS", 0)
+    monkeypatch.setattr(quick_convolution, "LARGE_IMAGE", 0)
+    for ours, expected in zip(*both(case, batch, torch.float64), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (4, 6, 8)])
+def test_single_channels_lead_to_channels_innermost(size: tuple[int, ...]) -> None:
+    layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    layer = convolution(1, 6, len(size), 3, stride=2)
+    use_quick_forms(layer)
+    images = torch.randn(2, 1, *size, requires_grad=True)
+    result = layer(images)
+    assert result.is_contiguous(memory_format=layout)
+    result.sum().backward()
+    assert images.grad is not None
+    assert images.grad.shape == images.shape
+
+
+def test_gradients_of_what_strides_leave_out_lie_innermost_too() -> None:
+    layer = convolution(4, 3, 3, 1, stride=2)
+    use_quick_forms(layer)
+    images = torch.randn(2, 4, 5, 6, 7).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(images).sum(), images)
+    assert gradient.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_taps_that_meet_padding_alone_are_left_out() -> None:
     images, weight = torch.zeros(1, 2, 2, 5, 9), torch.randn(2, 1, 5, 5, 5)
     kept, geometry = within_reach(images, weight, Geometry((1,) * 3, (4,) * 3, (2,) * 3, 2))

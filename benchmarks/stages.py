@@ -1,0 +1,146 @@
+"""The supernet of EMARS: a step along random paths beside the public code, from a folder that PEER_DIR names.
+
+Run by `make bench`, or alone: python -m benchmarks.stages [--threads N] [--repeats N] [--batch N] [--size D,H,W]
+PEER_DIR is the public code's root; nothing of it is kept here. The same paths are walked by the public network as it
+is, by it in channels-last layout, by ours as PyTorch computes it from the start, and by ours.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from archimed.genotype import Genotype, random_genotype
+from archimed.seeding import numpy_generator, torch_seed
+from archimed.spaces.mbconv_stages import MbconvStagesSpace
+from archimed.task import ImagingTask
+from benchmarks.timing import interleaved, machine, markdown_table
+
+Step = Callable[[], object]
+PEER, PEER_INNER, PLAIN, OURS = "public code", "public code, channels last", "plain form, as a start", "ours"
+SPACE = MbconvStagesSpace(strides="paper")
+CLASSES = 3
+
+
+class LayerChoice(nn.Module):
+    """What the public code takes from nni: the picked candidate's result, and a mask that says which it was."""
+
+    picked = 0
+
+    def __init__(self, candidates: Sequence[nn.Module], **_: object) -> None:
+        super().__init__()
+        self.choices = nn.ModuleList(candidates)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.zeros(len(self.choices), dtype=torch.int64)
+        mask[self.picked] = 1
+        return self.choices[self.picked](features), mask
+
+
+def load_peer() -> Callable[..., nn.Module] | None:
+    """The class of its network."""
+    folder = os.environ.get("PEER_DIR")
+    if not folder or not (Path(folder) / "networks" / "mobile3d_net.py").exists():
+        return None
+    sys.path.insert(0, folder)
+    for name in ("nni", "nni.nas", "nni.nas.pytorch"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["nni.nas.pytorch"].mutables = types.SimpleNamespace(LayerChoice=LayerChoice)  # type: ignore[attr-defined]
+    sys.modules["nni.nas"].pytorch = sys.modules["nni.nas.pytorch"]  # type: ignore[attr-defined]
+    package = types.ModuleType("networks")  # its own imports all networks, and with them more libraries
+    package.__path__ = [str(Path(folder) / "networks")]
+    sys.modules["networks"] = package
+    found: Callable[..., nn.Module] = importlib.import_module("networks.mobile3d_net")._Mobile3DNet
+    return found
+
+
+def example(batch: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, 1, *size, generator=generator), torch.arange(batch) % CLASSES
+
+
+def stepping(network: nn.Module, target: Tensor, walk: Callable[[Genotype], Tensor]) -> Callable[[Genotype], None]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=3e-4)
+
+    def step(genotype: Genotype) -> None:
+        optimizer.zero_grad()
+        cross_entropy(walk(genotype), target).backward()
+        optimizer.step()
+
+    return step
+
+
+def peer(batch: int, size: Sequence[int], *, inner: bool) -> Callable[[Genotype], None] | None:
+    make = load_peer()
+    if make is None:
+        return None
+    with torch_seed(0):
+        network = make(c_in=1, classes=CLASSES)
+    images, target = example(batch, size)
+    if inner:
+        network, images = (part.to(memory_format=torch.channels_last_3d) for part in (network, images))  # type: ignore[attr-defined]
+    blocks = [module for module in network.modules() if isinstance(module, LayerChoice)]
+
+    def walk(genotype: Genotype) -> Tensor:
+        for block, gene in zip(blocks, genotype, strict=True):
+            block.picked = gene
+        logits: Tensor = network(images)
+        return logits
+
+    return stepping(network, target, walk)
+
+
+def ours(batch: int, size: Sequence[int], *, plain: bool) -> Callable[[Genotype], None]:
+    with torch_seed(0):
+        network = SPACE.supernet(ImagingTask("multi-class", ("a", "b", "c"), 1, tuple(size)))
+    images, target = example(batch, size)
+    if plain:
+        make_plain(network)
+    return stepping(network, target, lambda genotype: network(images, SPACE.one_hot(genotype)))
+
+
+def make_plain(network: nn.Module) -> None:
+    """PyTorch's own forms."""
+    for layer in network.modules():
+        if hasattr(layer, "quick"):
+            layer.quick = False
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", default="32,64,64")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    size = tuple(map(int, arguments.size.split(",")))
+    made = {
+        PEER: peer(arguments.batch, size, inner=False),
+        PEER_INNER: peer(arguments.batch, size, inner=True),
+        PLAIN: ours(arguments.batch, size, plain=True),
+        OURS: ours(arguments.batch, size, plain=False),
+    }
+    steps = {name: step for name, step in made.items() if step is not None}
+    rng = numpy_generator(0, "paths")
+    paths = [random_genotype(SPACE.choices, rng) for _ in range(arguments.repeats + 1)]
+    rounds = {name: iter(paths) for name in steps}
+    arms = {name: (lambda name=name: steps[name](next(rounds[name]))) for name in steps}
+    times = interleaved(arms, arguments.repeats)
+    print(f"## EMARS\n\n{machine()}; arms in turn, each round another path, medians of {arguments.repeats} rounds.\n")
+    first = PEER if PEER in times else PLAIN
+    rows = [[name, f"{1000 * seconds:.0f}", f"{times[first] / seconds:.2f}"] for name, seconds in times.items()]
+    what = f"a step, {arguments.batch} volumes of {'x'.join(map(str, size))}"
+    print(markdown_table([what, "ms", f"times the {first}"], rows))
+
+
+if __name__ == "__main__":
+    main()
