@@ -33,7 +33,7 @@ class PathData(Protocol):
     """What paths learn from, and what judges them."""
 
     def batches(self, epoch: int, least: int) -> Sequence[Load]:
-        """How to get the batches of an epoch, counted from 1: a multiple of `least`, every case at least once."""
+        """How to get the batches of an epoch, counted from 1; a multiple of `least`, so that paths get equally many."""
         ...
 
     def batch_loss(self, supernet: nn.Module, batch: Batch, mixture: Mixture) -> Tensor:

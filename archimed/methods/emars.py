@@ -33,7 +33,11 @@ class Emars:
 
     space: SearchSpace = field(default_factory=MbconvStagesSpace)
     search: PathSettings = field(default_factory=PathSettings)
-    training: Recipe = field(default_factory=Recipe)
+    training: Recipe = field(
+        default_factory=lambda: Recipe(
+            epochs=60, batch_size=32, schedule="cosine", weight_decay=5e-4, augment_flips=True
+        )
+    )
 
     name: ClassVar[str] = "emars"
     searched_baselines: ClassVar[tuple[str, ...]] = ("random-search",)
@@ -59,12 +63,13 @@ class Emars:
             "search.learning_rate": 1e-3,
             "search.least_learning_rate": 1e-3,
             "search.first_candidates": 20,
+            "search.rounds": None,
+            "search.held_out_cases": None,
+            "search.finalists": 10,
+            "search.finalist_epochs": 5,
+            "search.finalist_weights": "fresh",
             "search.image_size": 64,
             "training.epochs": 200,
-            "training.learning_rate": 1e-3,
-            "training.weight_decay": 5e-4,
-            "training.schedule": "cosine",
-            "training.augment_flips": True,
             "training.early_stop_patience": None,
         },
     }
@@ -134,7 +139,14 @@ class Emars:
 
     def _data(self, problem: SearchProblem) -> PathCases:
         weights = class_weights(problem.train.target, problem.task.num_outputs, self.training)
-        return PathCases(problem, weights, batch_size=self.search.batch_size, fraction=self.search.held_out)
+        return PathCases(
+            problem,
+            weights,
+            batch_size=self.search.batch_size,
+            fraction=self.search.held_out,
+            most=self.search.held_out_cases,
+            rounds=self.search.rounds,
+        )
 
 
 @dataclass(frozen=True)

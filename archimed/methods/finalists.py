@@ -1,4 +1,4 @@
-"""The end of a search by weight sharing: the best paths are trained on their own for a while, and one is chosen."""
+"""The end of a search by weight sharing: the best paths are trained by themselves for a while, and one is chosen."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from archimed.candidate import Candidate
 from archimed.evaluation.metrics import metrics
 from archimed.genotype import describe
 from archimed.methods.protocol import SearchProblem
 from archimed.seeding import derive_seed, torch_seed
-from archimed.spaces import SearchSpace
+from archimed.spaces.protocol import RelaxableSpace
 from archimed.task import LOWER_IS_BETTER
 from archimed.training.loop import train
 from archimed.training.progress import EpochRecord, TrainingError, best_of
@@ -20,7 +22,7 @@ from archimed.training.recipe import Recipe, checkpoint_metric
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """Trains paths afresh by the recipe of the run, for a few epochs; the validation cases judge.
+    """Trains paths by the recipe of the run, for a few epochs; the validation cases judge.
 
     Attributes:
         space: builds the networks.
@@ -28,13 +30,15 @@ class ShortTraining:
         recipe: of the run; its epochs are replaced.
         epochs: of each training.
         folder: where trainings keep their state.
+        shared: the supernet whose weights they begin with; None for weights of their own.
     """
 
-    space: SearchSpace
+    space: RelaxableSpace
     problem: SearchProblem
     recipe: Recipe
     epochs: int
     folder: Path
+    shared: nn.Module | None = None
 
     @property
     def metric(self) -> str:
@@ -56,6 +60,8 @@ class ShortTraining:
         seed = derive_seed(problem.seed, "short training")
         with torch_seed(problem.seed, "short training", candidate.genotype):
             network = self.space.build(candidate.genotype, problem.task)
+        if self.shared is not None:
+            self.space.inherit(self.shared, candidate.genotype, network)
         try:
             training = train(
                 network,

@@ -25,18 +25,24 @@ class PathCases(Cases):
     Attributes:
         batch_size: images per step.
         fraction: of the training cases that judge.
+        most: of the cases that judge, about; None for no limit.
+        rounds: batches of each path in an epoch; None for as many as show every case once.
     """
 
     batch_size: int
     fraction: float
+    most: int | None = None
+    rounds: int | None = None
 
     @cached_property
     def parts(self) -> tuple[NormalisedImages, NormalisedImages]:
         """The images that the weights learn from, and those that judge paths."""
         problem = self.problem
+        limit = 1.0 if self.most is None else self.most / len(problem.train)
+        fraction = min(self.fraction, limit)
         learnt, judging = (
             NormalisedImages(part, problem.normalise, problem.machine)
-            for part in held_out(problem.train, problem.patients, problem.task, problem.seed, "paths", self.fraction)
+            for part in held_out(problem.train, problem.patients, problem.task, problem.seed, "paths", fraction)
         )
         return learnt, judging
 
@@ -50,11 +56,11 @@ class PathCases(Cases):
         return {"cases": [self.problem.train.ids, self.problem.validation.ids]}
 
     def batches(self, epoch: int, least: int) -> Sequence[Load]:
-        """As many rounds of `least` batches as give every case at least once; each pass in an order of its own."""
+        """Rounds of `least` batches; every pass over the cases in an order of its own."""
         size = self.sizes[0]
         passes = orders(self.problem.seed, size, epoch, "paths", self.batch_size)
         first = list(next(passes))
-        count = least * -(-len(first) // least)
+        count = least * (self.rounds or -(-len(first) // least))
         cases = islice(chain(first, chain.from_iterable(passes)), count)
         return [partial(self._batch, some) for some in cases]
 

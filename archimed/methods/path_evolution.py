@@ -285,7 +285,8 @@ class _Evolution:
         """Train the finalists that are not trained yet, choose one, write the result."""
         folder = self.folder.path / "finalists"
         settings = self.settings
-        short = ShortTraining(self.space, self.data.problem, self.recipe, settings.finalist_epochs, folder)
+        shared = state.evaluator.supernet if settings.finalist_weights == "shared" else None
+        short = ShortTraining(self.space, self.data.problem, self.recipe, settings.finalist_epochs, folder, shared)
         survivors = state.strategy.survivors
         best = state.strategy.select(survivors, min(settings.finalists, len(survivors)))
         finalists = [survivors[row] for row in best]

@@ -44,7 +44,13 @@ class PathSettings:
         default=10, ge=1, description="first epochs, on paths drawn uniformly (ours; EMARS does not say)"
     )
     epochs: int = Field(default=30, ge=0, description="epochs of evolution after the warm-up (EMARS: 100)")
-    batch_size: int = Field(default=32, ge=1, description="images per step, which trains one path (ours)")
+    batch_size: int = Field(default=16, ge=1, description="images per step, which trains one path (ours)")
+    rounds: int | None = Field(
+        default=1,
+        ge=1,
+        description="batches that each path of the population learns from in an epoch; empty: as many as show every "
+        "case once (EMARS)",
+    )
     learning_rate: float = Field(default=0.05, gt=0, description="first step size, SGD (ours; EMARS: 0.001)")
     least_learning_rate: float = Field(
         default=0.001, ge=0, description="step size that a cosine leads to over warm-up and evolution (ours)"
@@ -57,11 +63,21 @@ class PathSettings:
     held_out: float = Field(
         default=0.2, gt=0, le=0.5, description="fraction of the training cases, by patient, that measures paths (ours)"
     )
+    held_out_cases: int | None = Field(
+        default=128,
+        ge=2,
+        description="the most of them, about, for each path is measured on all (ours); empty: no limit",
+    )
     finalists: int = Field(
-        default=10, ge=1, description="survivors of the last epoch that are trained on their own (EMARS)"
+        default=5, ge=1, description="survivors of the last epoch that are trained on their own (ours; EMARS: 10)"
+    )
+    finalist_weights: Literal["shared", "fresh"] = Field(
+        default="shared",
+        description="what that training begins with: the path's shared weights, or weights of its own (ours; EMARS "
+        "does not say)",
     )
     finalist_epochs: int = Field(
-        default=5,
+        default=3,
         ge=1,
         description="epochs of that short training, by the recipe of the run; the best on the validation part is "
         "chosen (EMARS: a few)",
@@ -80,7 +96,8 @@ class PathSettings:
         return self
 
     def __post_init__(self) -> None:
-        if self.strategy == "nsga3" and len(self.wanted.size_signs) > 1:
+        both_ends = len(self.wanted.size_signs) > 1
+        if self.strategy == "nsga3" and both_ends:
             raise SettingsError(
                 "nsga3 takes size:small or size:large: of networks wanted both small and large none would be better; "
                 f"got {','.join(self.objectives)}. Name one of them, or set search.strategy=pnsga3."
