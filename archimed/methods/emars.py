@@ -65,6 +65,7 @@ class Emars:
             "search.first_candidates": 20,
             "search.rounds": None,
             "search.held_out_cases": None,
+            "search.statistics_cases": 0,
             "search.finalists": 10,
             "search.finalist_epochs": 5,
             "search.finalist_weights": "fresh",
@@ -146,6 +147,7 @@ class Emars:
             fraction=self.search.held_out,
             most=self.search.held_out_cases,
             rounds=self.search.rounds,
+            statistics=self.search.statistics_cases,
         )
 
 

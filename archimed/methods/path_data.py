@@ -1,6 +1,7 @@
 """What the paths of a supernet learn from: most of the training cases; the others, held out by patient, judge them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -13,7 +14,8 @@ from archimed.data.halves import held_out
 from archimed.evaluators.shared_weights import Load
 from archimed.methods.bilevel_data import Cases, orders
 from archimed.strategies.mixtures import Mixture
-from archimed.training.steps import NormalisedImages
+from archimed.training.statistics import statistics_of
+from archimed.training.steps import NormalisedImages, batches
 
 SCORES = ("accuracy", "label_accuracy")  # the second of labels, of which each image has any number
 
@@ -27,12 +29,15 @@ class PathCases(Cases):
         fraction: of the training cases that judge.
         most: of the cases that judge, about; None for no limit.
         rounds: batches of each path in an epoch; None for as many as show every case once.
+        statistics: cases that the weights learn from, about, whose features a path is normalised by when it is judged;
+            0 takes the averages of the supernet, of all paths.
     """
 
     batch_size: int
     fraction: float
     most: int | None = None
     rounds: int | None = None
+    statistics: int = 0
 
     @cached_property
     def parts(self) -> tuple[NormalisedImages, NormalisedImages]:
@@ -67,9 +72,22 @@ class PathCases(Cases):
     def _batch(self, cases: Tensor) -> Batch:
         return Batch(*self.parts[0].batch(cases))
 
+    @cached_property
+    def _statistics(self) -> list[Tensor]:
+        """Batches of cases, the same throughout a search."""
+        count = min(self.statistics, self.sizes[0])
+        order = next(orders(self.problem.seed, self.sizes[0], 0, "statistics", max(count, 1)))
+        return list(batches(next(order), self.batch_size)) if count else []
+
     def judge(self, supernet: nn.Module, mixture: Mixture) -> tuple[float, float]:
         """Accuracy (of labels the share that is right) and mean loss on the cases held out."""
-        loss, measured = self.judged(supernet, mixture, self.parts[1])
+
+        def run(cases: Tensor) -> None:
+            supernet(self._batch(cases).images, mixture)
+
+        passes = [partial(run, cases) for cases in self._statistics]
+        with statistics_of(supernet, passes) if passes else nullcontext():
+            loss, measured = self.judged(supernet, mixture, self.parts[1])
         accuracy = next((measured[name] for name in SCORES if measured.get(name) is not None), None)
         if accuracy is None:
             raise ValueError("the accuracy is undefined on the cases held out")

@@ -68,6 +68,12 @@ class PathSettings:
         ge=2,
         description="the most of them, about, for each path is measured on all (ours); empty: no limit",
     )
+    statistics_cases: int = Field(
+        default=64,
+        ge=0,
+        description="training cases by whose features a path is normalised when it is measured (Guo 2020: "
+        "statistics of the path alone); 0 takes the running averages of all paths (EMARS, released code)",
+    )
     finalists: int = Field(
         default=5, ge=1, description="survivors of the last epoch that are trained on their own (ours; EMARS: 10)"
     )

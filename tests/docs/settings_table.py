@@ -58,6 +58,12 @@ As mstf-nas, but for these settings:
 
 {mixsearch}
 
+## emars
+
+As mstf-nas, but for these settings:
+
+{emars}
+
 ## darts
 
 As mstf-nas, but for these settings:
@@ -87,6 +93,7 @@ def page() -> str:
         mstf_nas=table(common),
         mm_nas=table(row for row in methods["mm-nas"] if row not in common),
         mixsearch=table(row for row in methods["mixsearch"] if row not in common),
+        emars=table(row for row in methods["emars"] if row not in common),
         darts=table(row for row in methods["darts"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
