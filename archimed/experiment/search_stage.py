@@ -14,7 +14,7 @@ from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import append_line, read_lines, write_json, write_lines
 from archimed.genotype import Choice, describe, parse
 from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks, typical_spacing
-from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
+from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection, named_baselines_of
 from archimed.spaces import SearchSpace, space_settings
 from archimed.task import ImagingTask
 
@@ -79,7 +79,7 @@ def wanted_networks(bench: Workbench, dataset: int | None = None) -> set[str]:
 def baselines_of(experiment: Experiment, task: ImagingTask) -> tuple[str, ...]:
     """The baselines of one task; of a transfer those that need a search only if they are asked for by name."""
     requested, searched = experiment.evaluation.baselines, experiment.method.searched_baselines
-    names = baseline_names(requested, searched, task)
+    names = baseline_names(requested, searched, task, named_baselines_of(experiment.method))
     by_name = requested not in {"default", "all"}
     return tuple(name for name in names if by_name or not experiment.architecture or name not in searched)
 

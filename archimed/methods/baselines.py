@@ -15,16 +15,19 @@ from archimed.errors import SettingsError
 from archimed.methods.protocol import Selection
 from archimed.methods.random_search import FROM_RANDOM_POOL
 from archimed.spaces import SearchSpace
-from archimed.spaces.fixed import ResNet
+from archimed.spaces.fixed import DenseNet, Mc3, ResNet
 from archimed.spaces.fusion_baselines import fusion_baselines
 from archimed.spaces.modalities import modalities
 from archimed.spaces.segmenters import NARROW, DynUnet, segmentation_baselines
 from archimed.task import ImagingTask
 
 FIXED: Mapping[str, SearchSpace] = {"resnet18": ResNet(depth=18), "resnet50": ResNet(depth=50)}
+DEEP: Mapping[str, SearchSpace] = {"resnet101": ResNet(depth=101), "densenet121": DenseNet()}
+DEEP_VOLUMES: Mapping[str, SearchSpace] = {**DEEP, "mc3-18": Mc3()}  # what EMARS is compared with
 DEFAULT = ("random-search", "resnet18")
 DEFAULT_MASKS = ("random-search", "unet")
 DROP_ORDER = (  # when time is short; a star stands for any modality
+    *("resnet101", "densenet121", "mc3-18"),
     *("resnet50", "macs", "random-search-100", "parameters", "largest-slice", "central-slice", "*-only"),
     *("late-fusion", "resnet18", "early-fusion", "radiomics"),
     *("attention-unet", "unet-plus-plus", "dynunet", "unet"),
@@ -36,12 +39,17 @@ DROP_ORDER = (  # when time is short; a star stands for any modality
 def fixed_networks(task: ImagingTask | None = None) -> Mapping[str, SearchSpace]:
     """The baselines that need no search, by name; without a task those that fit every classification."""
     if task is None:
-        return FIXED
-    return segmentation_baselines() if task.kind == "segmentation" else {**FIXED, **fusion_baselines(task)}
+        return {**FIXED, **DEEP}
+    if task.kind == "segmentation":
+        return segmentation_baselines()
+    return {**FIXED, **(DEEP_VOLUMES if task.spatial_dims == 3 else DEEP), **fusion_baselines(task)}
 
 
 def baseline_names(
-    requested: str, searched: Sequence[str] = FROM_RANDOM_POOL, task: ImagingTask | None = None
+    requested: str,
+    searched: Sequence[str] = FROM_RANDOM_POOL,
+    task: ImagingTask | None = None,
+    asked_by_method: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The baselines that `default`, `all`, `none` or a list of names with commas asks for, in a fixed order.
 
@@ -50,6 +58,7 @@ def baseline_names(
         searched: the method's `searched_baselines`.
         task: what the data ask, on which some baselines depend; None leaves those out. `all` means them too where
             the task has several modalities; of a segmentation, all that give masks.
+        asked_by_method: the method's `named_baselines`, which `all` means too, as far as they fit the task.
 
     Raises:
         SettingsError: a name is no baseline of the method and these data.
@@ -57,10 +66,11 @@ def baseline_names(
     every = (*searched, *fixed_networks(task))
     masks = task is not None and task.kind == "segmentation"
     several = task is not None and len(modalities(task)) > 1
-    wide = tuple(name for name in every if not name.endswith(NARROW))
-    whole = wide if several or masks else (*searched, *FIXED)
+    usual = every if several or masks else (*searched, *FIXED)
+    whole = [name for name in usual if name not in DEEP_VOLUMES and not name.endswith(NARROW)]
+    whole += [name for name in asked_by_method if name in every]
     named = {"default": DEFAULT_MASKS if masks else DEFAULT, "all": whole, "none": ()}.get(requested)
-    names = named if named is not None else tuple(name.strip() for name in requested.split(","))
+    names = named if named is not None else [name.strip() for name in requested.split(",")]
     for name in names:
         if name not in every:
             raise SettingsError(

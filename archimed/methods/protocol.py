@@ -100,7 +100,8 @@ class Method(Protocol):
 
     `name` is what the command line calls it and the name of its network in a run; `presets` are overlays of dotted
     settings, at least `quick` and `paper`; `searched_baselines` are the baselines that a search gives: its own, or
-    that of `pool`. A method that takes several `--data` also has `data_sets`, see `data_sets_of`.
+    that of `pool`. A method that takes several `--data` also has `data_sets`, see `data_sets_of`; one whose paper
+    compares with other fixed networks has `named_baselines`, see `named_baselines_of`.
     """
 
     name: ClassVar[str]
@@ -138,4 +139,10 @@ class Method(Protocol):
 def data_sets_of(method: Method) -> DataSets:
     """How many data sets a method takes: `one`, or several, searched `together` or each by itself (`apart`)."""
     found: DataSets = getattr(method, "data_sets", "one")
+    return found
+
+
+def named_baselines_of(method: Method) -> tuple[str, ...]:
+    """The fixed networks that `--baselines all` means for this method besides those of every method."""
+    found: tuple[str, ...] = getattr(method, "named_baselines", ())
     return found

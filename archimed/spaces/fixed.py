@@ -7,8 +7,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from archimed.errors import SettingsError
 from archimed.genotype import Choice, Genotype, check_genotype
-from archimed.networks.layers import check_spatial_dims
+from archimed.networks import mc3 as networks
+from archimed.networks.layers import check_spatial_dims, convolution
 from archimed.spaces.protocol import refuse_masks
 from archimed.task import ImagingTask
 
@@ -61,14 +63,86 @@ class ResNet:
             no_max_pool=stem == "small",
             bias_downsample=False,
         )
-        for module in network.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False  # indicators look at what enters a ReLU
-        return network
+        return _never_in_place(network)
 
     def _stem_for(self, task: ImagingTask) -> Stem:
-        if self.stem != "auto":
-            return self.stem
-        if min(task.image_size) >= SMALL_SIDE:
-            return "large"
-        return "pooled" if task.spatial_dims == 3 and prod(task.image_size) >= SMALL_SIDE**2 else "small"
+        return stem_for(task) if self.stem == "auto" else self.stem
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DenseNet:
+    """DenseNet-121 (Huang et al., 2017), 2D and 3D, from MONAI, with the stems of `ResNet`; takes images of any size.
+
+    Poolings of odd sizes round up, so that small images do not vanish; even sizes are halved as published.
+    """
+
+    stem: Stem = Field(default="auto", description="as of resnet")
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """None: the network is fixed."""
+        return ()
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        """The network, its weights drawn from PyTorch's global generator.
+
+        Raises:
+            GenotypeError: the genotype is not empty.
+            SettingsError: the task asks for masks.
+        """
+        from monai.networks.nets.densenet import DenseNet121
+
+        check_genotype(genotype, self.choices)
+        refuse_masks(task, "DenseNet")
+        check_spatial_dims(task.spatial_dims)
+        network = DenseNet121(task.spatial_dims, task.channels, task.num_outputs)
+        stem = stem_for(task) if self.stem == "auto" else self.stem
+        if stem != "large":
+            first: nn.Module = network.features.conv0
+            network.features.conv0 = convolution(task.channels, first.out_channels, task.spatial_dims, 3)  # type: ignore[arg-type]
+        if stem == "small":
+            network.features.pool0 = nn.Identity()
+        for module in network.modules():
+            if isinstance(module, nn.AvgPool2d | nn.AvgPool3d):
+                module.ceil_mode = True
+        return _never_in_place(network)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Mc3:
+    """MC3-18 (Tran et al., 2018): 3D convolutions in the first layers, 2D ones within slices after. Volumes only."""
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """None: the network is fixed."""
+        return ()
+
+    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
+        """The network, its weights drawn from PyTorch's global generator.
+
+        Raises:
+            GenotypeError: the genotype is not empty.
+            SettingsError: the task asks for masks, or has no volumes.
+        """
+        check_genotype(genotype, self.choices)
+        refuse_masks(task, "MC3")
+        if task.spatial_dims != 3:
+            raise SettingsError(
+                f"MC3-18 reads volumes of 3 axes; the images have {task.spatial_dims}. Use resnet18, its form in 2D."
+            )
+        return networks.Mc3(task.channels, task.num_outputs)
+
+
+def stem_for(task: ImagingTask) -> Stem:
+    """What `auto` means for a task."""
+    if min(task.image_size) >= SMALL_SIDE:
+        return "large"
+    return "pooled" if task.spatial_dims == 3 and prod(task.image_size) >= SMALL_SIDE**2 else "small"
+
+
+def _never_in_place(network: nn.Module) -> nn.Module:
+    """Indicators look at what enters a ReLU."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return network

@@ -11,7 +11,7 @@ from archimed.genotype import Choice, Genotype, random_genotype
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces import SPACES, SearchSpace, space_from_settings, space_settings
 from archimed.spaces.darts_cell import DartsCellSpace
-from archimed.spaces.fixed import ResNet
+from archimed.spaces.fixed import DenseNet, Mc3, ResNet
 from archimed.spaces.fusion_baselines import Radiomics, ReferenceCnn
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.mbconv_stages import MbconvStagesSpace
@@ -49,7 +49,7 @@ HAND_MADE = (
     ReferenceCnn(widths=(4, 6, 8)),
     ReferenceCnn(encoders=((0,), (0,)), widths=(4, 6), stem_stride=1, normalisation="batch"),
 )
-EVERY = (*SMALL, *FUSING, *HAND_MADE, ResNet(), Radiomics(trees=5))
+EVERY = (*SMALL, *FUSING, *HAND_MADE, ResNet(), DenseNet(), Radiomics(trees=5))
 WOVEN = (
     WeavedUnetSpace(depth=3, layers=7, width=4),
     WeavedUnetSpace(width=2, num_nodes=2, exit=5),
@@ -89,8 +89,17 @@ def test_fixed_networks_for_masks_keep_the_contract(space: SearchSpace) -> None:
 
 
 @pytest.mark.parametrize("task", [GREY, VOLUMES], ids=["2D", "3D"])
-def test_resnet_keeps_the_contract(task: ImagingTask) -> None:
-    check_search_space(ResNet(depth=18), task)
+@pytest.mark.parametrize("space", [ResNet(depth=18), DenseNet()], ids=repr)
+def test_fixed_networks_keep_the_contract(space: SearchSpace, task: ImagingTask) -> None:
+    check_search_space(space, task)
+
+
+def test_mc3_keeps_the_contract() -> None:
+    check_search_space(Mc3(), VOLUMES)
+    assert not any(m.inplace for m in Mc3().build((), VOLUMES).modules() if isinstance(m, nn.ReLU))
+    for broken in (replace(VOLUMES, kind="segmentation"), GREY):
+        with pytest.raises(SettingsError):
+            Mc3().build((), broken)
 
 
 @pytest.mark.parametrize("space", [*SMALL, *FUSING, *HAND_MADE, *WOVEN], ids=repr)
@@ -136,14 +145,16 @@ def test_a_genotype_of_another_space_is_refused(space: SearchSpace) -> None:
         space.build((0,) * (len(space.choices) + 1), GREY)
 
 
-@pytest.mark.parametrize("space", [*EVERY, *FOR_MASKS, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50)], ids=repr)
+@pytest.mark.parametrize(
+    "space", [*EVERY, *FOR_MASKS, FusionCellSpace(modalities=(1, 2)), ResNet(depth=50), Mc3()], ids=repr
+)
 def test_settings_round_trip(space: SearchSpace) -> None:
     settings = space_settings(space)
     assert space_from_settings(str(settings.pop("name")), settings) == space
 
 
 def test_every_named_space_is_under_this_contract() -> None:
-    assert set(SPACES.values()) == {type(space) for space in (*EVERY, *FOR_MASKS)}
+    assert set(SPACES.values()) == {type(space) for space in (*EVERY, *FOR_MASKS, Mc3())}
 
 
 # The contract itself: each broken space must be told apart, or the checks above prove nothing.

@@ -28,6 +28,7 @@ PETCT = ImagingTask("binary", ("benign", "malignant"), 2, (8, 9, 10), ("PET", "C
 MASKS = ImagingTask("segmentation", ("background", "cell"), 3, (16, 16))
 SEGMENTERS = ("unet", "unet-plus-plus", "attention-unet", "dynunet")
 CT = replace(PETCT, channels=1, channel_names=("CT",))
+DEEP = ("resnet101", "densenet121", "mc3-18")
 FUSION = ("pet-only", "ct-only", "early-fusion", "late-fusion", "central-slice", "largest-slice", "radiomics")
 SEARCHED = ("random-search",)
 
@@ -42,12 +43,26 @@ SEARCHED = ("random-search",)
         ("default", MASKS, DEFAULT_MASKS),
         ("all", MASKS, (*SEARCHED, *SEGMENTERS)),
         ("dynunet,unet", MASKS, ("unet", "dynunet")),
+        ("mc3-18,resnet101", CT, ("resnet101", "mc3-18")),
         ("radiomics, pet-only", PETCT, ("pet-only", "radiomics")),
         ("radiomics,central-slice", CT, ("central-slice", "radiomics")),
     ],
 )
 def test_names_follow_the_data(asked: str, task: ImagingTask | None, given: tuple[str, ...]) -> None:
     assert baseline_names(asked, SEARCHED, task) == given
+
+
+@pytest.mark.parametrize(
+    ("asked", "task", "given"),
+    [
+        ("all", CT, (*SEARCHED, *FIXED, *DEEP)),
+        ("all", PETCT, (*SEARCHED, *FIXED, *DEEP, *FUSION)),
+        ("all", replace(CT, image_size=(8, 9)), (*SEARCHED, *FIXED, *DEEP[:2])),
+        ("default", CT, DEFAULT),
+    ],
+)
+def test_a_method_names_further_networks_for_all(asked: str, task: ImagingTask, given: tuple[str, ...]) -> None:
+    assert baseline_names(asked, SEARCHED, task, DEEP) == given
 
 
 @pytest.mark.parametrize(
@@ -59,6 +74,7 @@ def test_names_follow_the_data(asked: str, task: ImagingTask | None, given: tupl
         ("central-slice", replace(PETCT, image_size=(8, 9))),
         ("radiomics", replace(PETCT, kind="multi-label")),
         ("resnet18", MASKS),
+        ("mc3-18", replace(PETCT, image_size=(8, 9))),
         ("unet", PETCT),
     ],
 )

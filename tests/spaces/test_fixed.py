@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from archimed.spaces.fixed import ResNet
+from archimed.errors import SettingsError
+from archimed.spaces.fixed import DenseNet, Mc3, ResNet
+from archimed.spaces.protocol import SearchSpace
 from archimed.task import ImagingTask
 
 
@@ -46,3 +48,55 @@ def test_the_pooled_stem_has_the_weights_of_the_small_one() -> None:
         for stem in ("small", "pooled", "auto")
     ]
     assert shapes[0] == shapes[1] == shapes[2]
+
+
+@pytest.mark.parametrize(
+    ("space", "megabytes", "expected"),
+    [
+        (ResNet(depth=101), 325.21, 85_251_267),
+        (DenseNet(), 43.07, 11_289_603),
+        (Mc3(), 43.84, 11_491_779),
+    ],
+    ids=["ResNet3D-101", "DenseNet3D-121", "MC3-18"],
+)
+def test_the_networks_that_emars_is_compared_with_have_its_sizes(
+    space: SearchSpace, megabytes: float, expected: int
+) -> None:
+    """Table IV of the paper, whose volumes have three channels and three classes; 43.06 there is cut, not rounded."""
+    task = ImagingTask("multi-class", ("a", "b", "c"), channels=3, image_size=(64, 64, 64))
+    count = sum(weight.numel() for weight in space.build((), task).parameters())
+    assert count == expected
+    assert round(count * 4 / 2**20, 2) == megabytes
+
+
+def test_densenet_of_small_images_is_that_of_large_ones_but_for_the_stem() -> None:
+    """The published count for ImageNet, less the stem's smaller kernel."""
+    sizes = [(224, 224), (28, 28)]
+    tasks = [ImagingTask("multi-class", tuple(map(str, range(1000))), channels=3, image_size=size) for size in sizes]
+    counts = [sum(weight.numel() for weight in DenseNet().build((), task).parameters()) for task in tasks]
+    assert counts == [7_978_856, 7_978_856 - 64 * 3 * (7 * 7 - 3 * 3)]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (24, 25), (9, 12, 7), (24, 24, 24)])
+def test_densenet_takes_images_of_any_size(size: tuple[int, ...]) -> None:
+    network = DenseNet().build((), ImagingTask("binary", ("a", "b"), channels=1, image_size=size)).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, *size)).shape == (1, 2)
+
+
+def test_mc3_convolves_along_the_depth_in_its_stem_and_first_layer_alone() -> None:
+    task = ImagingTask("binary", ("a", "b"), channels=1, image_size=(5, 24, 17))
+    network = Mc3().build((), task).eval()
+    deep = [name for name, weight in network.named_parameters() if weight.ndim == 5 and weight.shape[2] > 1]
+    assert [name.split(".")[:2] for name in deep] == [["stem", "0"], *[["layers", "0"]] * 4]
+    sizes = []
+    for layer in (network.stem, *network.layers):  # type: ignore[misc]
+        layer.register_forward_hook(lambda _layer, _inputs, result: sizes.append(tuple(result.shape[1:])))
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 5, 24, 17))
+    assert sizes == [(64, 5, 12, 9), (64, 5, 12, 9), (128, 5, 6, 5), (256, 5, 3, 3), (512, 5, 2, 2)]
+
+
+def test_mc3_is_for_volumes() -> None:
+    with pytest.raises(SettingsError, match="volumes of 3 axes; the images have 2"):
+        Mc3().build((), ImagingTask("binary", ("a", "b"), channels=1, image_size=(24, 24)))
