@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from archimed.files import write_text
-from archimed.report import background, cases, datasets, learning, mask_results, results, searching, tables, words
+from archimed.report import (
+    background,
+    cases,
+    datasets,
+    evolving,
+    learning,
+    mask_results,
+    results,
+    searching,
+    tables,
+    words,
+)
 from archimed.report.answers import answer_figures, class_results
 from archimed.report.architecture_graph import architecture_figures, architecture_legend, fusion_in_words
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
@@ -81,10 +92,11 @@ def contents(run: Run) -> dict[str, Any]:
         "training": training[:MOST_TRAININGS],
         "more_training": training[MOST_TRAININGS:],
         "learned": learning.learning_figures(run),
-        "learned_epochs": learning.epoch_table(run) if run.search_epochs else None,
-        "mixture": learning.mixture_table(run) if run.search_epochs else None,
-        "searches": searching.search_figures(run),
-        "search_counts": searching.search_counts(run),
+        "evolved": evolving.evolved(run),
+        "learned_epochs": epoch_table(run),
+        "mixture": learning.mixture_table(run) if run.search_epochs and not evolving.evolves(run) else None,
+        "searches": [] if evolving.evolves(run) else searching.search_figures(run),
+        "search_counts": evolving.path_counts(run) if evolving.evolves(run) else searching.search_counts(run),
         "candidates": searching.candidate_table(run),
         "rule": str(run.rule or chosen.get("rule") or "").rstrip("."),
         "steps": steps(space, genotype, run.task),
@@ -107,6 +119,13 @@ def contents(run: Run) -> dict[str, Any]:
         "command": background.command(run),
         "glossary": words.GLOSSARY,
     }
+
+
+def epoch_table(run: Run) -> Table | None:
+    """Every epoch of a search that has epochs, for a file."""
+    if evolving.evolves(run):
+        return evolving.evolution_table(run)
+    return learning.epoch_table(run) if run.search_epochs else None
 
 
 def chosen_selection(run: Run) -> Record:
