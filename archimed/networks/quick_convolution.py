@@ -24,6 +24,7 @@ NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate m
 FEW_NUMBERS = 2**20  # in all windows that a kernel meets, up to which they are written side by side
 FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
 SLOW_COLUMNS = (12, 13)  # of a depthwise kernel as wide as a map, at which oneDNN's convolution is slow
+LEAST_WINDOWS = {2: 2**22, 3: 2**19}  # numbers in those of one image or volume, for which a map is a good kernel
 LARGE_IMAGE = 2**18  # numbers, from which images one by one stay in a processor's cache
 SIDE_BY_SIDE_BYTES = 8 * FEW_NUMBERS  # that these windows and their products take at most
 aten = torch.ops.aten
@@ -236,11 +237,9 @@ def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geome
     if is_small(windows, FEW_NUMBERS) and (depthwise or geometry.groups == 1):
         return _from_windows(gradient, images, weight, geometry)
     if depthwise:
-        if (
-            _is_plain(geometry)
-            and weight.shape[-1] > FAST_COLUMNS
-            and not is_small(windows // len(images), FEW_NUMBERS)
-        ):
+        axes = 2 if images.ndim == 4 or weight.shape[2] == 1 else 3
+        wide = weight.shape[-1] > FAST_COLUMNS and not is_small(windows // len(images), LEAST_WINDOWS[axes])
+        if wide and max(geometry.stride) == max(geometry.dilation) == 1:
             return _from_maps(gradient, images, weight, geometry)
         if not is_small(images[0].numel(), LARGE_IMAGE):
             return _one_by_one(gradient, images, weight, geometry)
@@ -281,22 +280,24 @@ def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geo
     return _library_gradients(gradients, both, weight, inner, by_images=False)
 
 
-def _is_plain(geometry: Geometry) -> bool:
-    return max(geometry.stride) == max(geometry.dilation) == 1
-
-
 def _from_maps(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """Each padded image convolved with its own gradient as the kernel, summed: oneDNN's forward form is its fastest."""
-    sides = (side for margin in reversed(geometry.padding) for side in (margin, margin))
-    padded = pad(images.movedim(1, -1), (0, 0, *sides))
-    axes, columns, reach = len(geometry.stride), gradient.shape[-1], weight.shape[-1] - 1
-    width = (columns + 1) // 2 if columns in SLOW_COLUMNS else columns
-    inner = Geometry((1,) * axes, (0,) * axes, (1,) * axes, geometry.groups)
+    """The sum over images of each convolved with its own gradient as the kernel: oneDNN's forward form is its fastest.
+
+    Its result, with the padding of the convolution itself, is as large as that convolution's kernel.
+    """
+    columns, reach = gradient.shape[-1], weight.shape[-1] - 1
+    margin, ones = geometry.padding[-1], (1,) * len(geometry.stride)
+    width, padding = columns, geometry.padding
+    if columns in SLOW_COLUMNS:
+        width, padding = (columns + 1) // 2, (*geometry.padding[:-1], 0)
+        images = pad(images.movedim(1, -1), (0, 0, margin, margin)).movedim(-1, 1)
+    inner = Geometry(ones, padding, ones, geometry.groups)
     terms = []
     for first in range(0, columns, width):
-        kernels = gradient[..., first : first + width].unsqueeze(2)  # [image, channel, 1, *map]
-        read = padded[..., first : first + kernels.shape[-1] + reach, :].movedim(-1, 1)
-        terms += [_library(read[i : i + 1], kernel, inner) for i, kernel in enumerate(kernels)]
+        kernels = gradient[..., first : first + width]
+        read = images if width == columns else images[..., first : first + kernels.shape[-1] + reach]
+        pairs = zip(read.split(1), kernels.unsqueeze(2), strict=True)  # a kernel is [channel, 1, *map]
+        terms += [_library(image, kernel, inner) for image, kernel in pairs]
     return reduce(Tensor.add, terms).transpose(0, 1)
 
 
