@@ -46,6 +46,7 @@ class Emars:
             "space.blocks": [1, 2, 2],
             "space.widths": [16, 24, 40],
             "space.head_width": 160,
+            "search.rounds": 1,
             "search.population_size": 8,
             "search.keep": 4,
             "search.first_candidates": 12,
