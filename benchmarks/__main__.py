@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import loading, masks, scoring, supernet, training, weave
+from benchmarks import loading, masks, scoring, stages, supernet, training, weave
 
 PARTS = {
     "scoring": scoring.main,
@@ -11,6 +11,7 @@ PARTS = {
     "loading": loading.main,
     "supernet": supernet.main,
     "weave": weave.main,
+    "stages": stages.main,
 }
 
 wanted = sys.argv[1:] or list(PARTS)

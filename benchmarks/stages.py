@@ -19,14 +19,15 @@ from torch.nn.functional import cross_entropy
 
 from archimed.genotype import Genotype, random_genotype
 from archimed.seeding import numpy_generator, torch_seed
-from archimed.spaces.mbconv_stages import MbconvStagesSpace
+from archimed.spaces.mbconv_stages import OPTIONS, MbconvStagesSpace
 from archimed.task import ImagingTask
+from benchmarks.supernet import kept_bytes, plainly
 from benchmarks.timing import interleaved, machine, markdown_table
 
 Step = Callable[[], object]
 PEER, PEER_INNER, PLAIN, OURS = "public code", "public code, channels last", "plain form, as a start", "ours"
 SPACE = MbconvStagesSpace(strides="paper")
-CLASSES = 3
+CLASSES = ("a", "b", "c")
 
 
 class LayerChoice(nn.Module):
@@ -63,7 +64,7 @@ def load_peer() -> Callable[..., nn.Module] | None:
 
 def example(batch: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, 1, *size, generator=generator), torch.arange(batch) % CLASSES
+    return torch.randn(batch, 1, *size, generator=generator), torch.arange(batch) % len(CLASSES)
 
 
 def stepping(network: nn.Module, target: Tensor, walk: Callable[[Genotype], Tensor]) -> Callable[[Genotype], None]:
@@ -82,7 +83,7 @@ def peer(batch: int, size: Sequence[int], *, inner: bool) -> Callable[[Genotype]
     if make is None:
         return None
     with torch_seed(0):
-        network = make(c_in=1, classes=CLASSES)
+        network = make(c_in=1, classes=len(CLASSES))
     images, target = example(batch, size)
     if inner:
         network, images = (part.to(memory_format=torch.channels_last_3d) for part in (network, images))  # type: ignore[attr-defined]
@@ -99,18 +100,25 @@ def peer(batch: int, size: Sequence[int], *, inner: bool) -> Callable[[Genotype]
 
 def ours(batch: int, size: Sequence[int], *, plain: bool) -> Callable[[Genotype], None]:
     with torch_seed(0):
-        network = SPACE.supernet(ImagingTask("multi-class", ("a", "b", "c"), 1, tuple(size)))
+        network = SPACE.supernet(ImagingTask("multi-class", CLASSES, 1, tuple(size)))
     images, target = example(batch, size)
     if plain:
-        make_plain(network)
+        plainly(network)
     return stepping(network, target, lambda genotype: network(images, SPACE.one_hot(genotype)))
 
 
-def make_plain(network: nn.Module) -> None:
-    """PyTorch's own forms."""
-    for layer in network.modules():
-        if hasattr(layer, "quick"):
-            layer.quick = False
+def memory_rows(batch: int, size: Sequence[int]) -> list[list[str]]:
+    """What is kept for the backward pass of one path, which is all that a search step walks, and of all options."""
+    images, _ = example(batch, size)
+    with torch_seed(0):
+        network = SPACE.supernet(ImagingTask("multi-class", CLASSES, 1, tuple(size)))
+    path = SPACE.one_hot((OPTIONS.index("mbconv_7_e4"),) * len(SPACE.choices))
+    even = {choice.name: torch.full((len(choice.options),), 1 / len(choice.options)) for choice in SPACE.choices}
+    mixtures = {"one path, the largest": path, "all options at once": even}
+    return [
+        [name, f"{kept_bytes(lambda mixture=mixture: network(images, mixture)) / 2**20:.0f}"]  # type: ignore[misc]
+        for name, mixture in mixtures.items()
+    ]
 
 
 def main() -> None:
@@ -139,7 +147,10 @@ def main() -> None:
     first = PEER if PEER in times else PLAIN
     rows = [[name, f"{1000 * seconds:.0f}", f"{times[first] / seconds:.2f}"] for name, seconds in times.items()]
     what = f"a step, {arguments.batch} volumes of {'x'.join(map(str, size))}"
-    print(markdown_table([what, "ms", f"times the {first}"], rows))
+    print(markdown_table([what, "ms", f"times the {first}"], rows) + "\n", flush=True)
+    if PEER not in times:
+        print("PEER_DIR names no folder of the public code, so its arms were skipped.\n")
+    print(markdown_table(["kept for the backward pass", "MB"], memory_rows(arguments.batch, size)))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ forward, gradient by the images and gradient by the weights, channels last, the 
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -18,55 +15,36 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, linear, pad
 
+from archimed.networks.depthwise import depthwise_gradient
+from archimed.networks.library_convolution import (
+    Geometry,
+    forms_of_large_images,
+    is_depthwise,
+    is_small,
+    library,
+    library_gradients,
+)
+
+__all__ = ["SIDE_BY_SIDE_BYTES", "Geometry", "convolve", "forms_of_large_images", "is_small", "within_reach"]
+
 PLAIN_SIZE = 20_480  # batch x channels x the first two axes, up to which PyTorch takes its plain form for kernel 3
 FEW_CHANNELS = 16  # below, a matrix product fills no vector register
 NEEDLESS_PRODUCTS = 3_000_000  # with zeros, that take less time than separate matrix products
 FEW_NUMBERS = 2**20  # in all windows that a kernel meets, up to which they are written side by side
-FAST_COLUMNS = 3  # of a depthwise kernel, up to which oneDNN's gradient by the weights is fast
-SLOW_COLUMNS = (12, 13)  # of a depthwise kernel as wide as a map, at which oneDNN's convolution is slow
-LEAST_WINDOWS = {2: 2**22, 3: 2**19}  # numbers in those of one image or volume, for which a map is a good kernel
-LARGE_IMAGE = 2**18  # numbers, from which images one by one stay in a processor's cache
 SIDE_BY_SIDE_BYTES = 8 * FEW_NUMBERS  # that these windows and their products take at most
-aten = torch.ops.aten
-_as_if_large: ContextVar[bool] = ContextVar("as_if_large", default=False)
-
-
-@contextmanager
-def forms_of_large_images() -> Iterator[None]:
-    """Small images are computed as large ones are, so that their memory, scaled up, is that of large ones."""
-    token = _as_if_large.set(True)
-    try:
-        yield
-    finally:
-        _as_if_large.reset(token)
-
-
-def is_small(numbers: int, limit: int) -> bool:
-    """Whether so many numbers are few enough for a form that suits few."""
-    return numbers <= limit and not _as_if_large.get()
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Stride, padding, dilation of each axis, and groups."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
 
 
 def convolve(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The convolution of `images` [batch, channel, *space] with `weight`; differentiable, as often as is wanted."""
     if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        library = conv2d if images.ndim == 4 else conv3d
-        return library(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        plain = conv2d if images.ndim == 4 else conv3d
+        return plain(images, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
     if images.shape[1] == 1:  # one channel lies both ways: say innermost, or PyTorch takes the layout it is slow in
         images = images.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     weight, geometry = within_reach(images, weight, geometry)
     if _reads_one_phase(weight, geometry):
         images, geometry = _one_phase(images, geometry)
-    if set(weight.shape[2:]) == {1} and not _is_depthwise(weight, geometry) and not any(geometry.padding):
+    if set(weight.shape[2:]) == {1} and not is_depthwise(weight, geometry) and not any(geometry.padding):
         return _pointwise(images, weight, geometry.groups)
     result: Tensor = _Convolution.apply(images, weight, geometry)
     return result
@@ -115,29 +93,6 @@ class _Convolution(torch.autograd.Function):
         return by_images, by_weight, None
 
 
-def _library(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    result: Tensor = aten.convolution(images, weight, None, *_arguments(geometry))
-    return result
-
-
-def _arguments(geometry: Geometry) -> tuple[Any, ...]:
-    axes = len(geometry.stride)
-    return geometry.stride, geometry.padding, geometry.dilation, False, [0] * axes, geometry.groups
-
-
-def _library_gradients(
-    gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry, *, by_images: bool
-) -> Tensor:
-    wanted = [by_images, not by_images, False]
-    results = aten.convolution_backward(gradient, images, weight, None, *_arguments(geometry), wanted)
-    result: Tensor = results[0 if by_images else 1]
-    return result
-
-
-def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
-    return 1 < geometry.groups == len(weight) and weight.shape[1] == 1
-
-
 def _reads_one_phase(weight: Tensor, geometry: Geometry) -> bool:
     """Whether along every axis only each s-th pixel is read, with s the stride."""
     axes = zip(weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True)
@@ -180,13 +135,13 @@ def _pointwise_in_groups(images: Tensor, weight: Tensor, groups: int) -> Tensor:
 
 
 def _forward(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if images.ndim == 5 and _is_depthwise(weight, geometry) and max(geometry.dilation) > 1:
+    if images.ndim == 5 and is_depthwise(weight, geometry) and max(geometry.dilation) > 1:
         return _by_planes(images, weight, geometry)
     if _library_is_plain(images, weight, geometry):
         arguments = geometry.padding, geometry.stride, geometry.dilation, geometry.groups
-        result: Tensor = aten.mkldnn_convolution(images, weight, None, *arguments)
+        result: Tensor = torch.ops.aten.mkldnn_convolution(images, weight, None, *arguments)
         return result
-    return _library(images, weight, geometry)
+    return library(images, weight, geometry)
 
 
 def _library_is_plain(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
@@ -207,10 +162,10 @@ def _to_images(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geome
     kernel = weight.shape[2:]
     axes = zip(geometry.dilation, kernel, geometry.padding, strict=True)
     reach = tuple(dilation * (size - 1) - padding for dilation, size, padding in axes)
-    depthwise = _is_depthwise(weight, geometry)
+    depthwise = is_depthwise(weight, geometry)
     strided = max(geometry.stride) > 1
     if min(reach) < 0 or not (depthwise or (geometry.groups == 1 and not strided)):
-        return _library_gradients(gradient, images, weight, geometry, by_images=True)
+        return library_gradients(gradient, images, weight, geometry, by_images=True)
     if strided:
         lengths = [n + d * (k - 1) for n, d, k in zip(images.shape[2:], geometry.dilation, kernel, strict=True)]
         gradient, reach = _spread(gradient, lengths, reach, geometry.stride), (0,) * len(kernel)
@@ -232,21 +187,15 @@ def _spread(images: Tensor, lengths: Sequence[int], first: Sequence[int], steps:
 
 
 def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    depthwise = _is_depthwise(weight, geometry)
+    depthwise = is_depthwise(weight, geometry)
     windows = gradient[:, 0].numel() * weight[0, 0].numel() * images.shape[1]
     if is_small(windows, FEW_NUMBERS) and (depthwise or geometry.groups == 1):
         return _from_windows(gradient, images, weight, geometry)
     if depthwise:
-        axes = 2 if images.ndim == 4 or weight.shape[2] == 1 else 3
-        wide = weight.shape[-1] > FAST_COLUMNS and not is_small(windows // len(images), LEAST_WINDOWS[axes])
-        if wide and max(geometry.stride) == max(geometry.dilation) == 1:
-            return _from_maps(gradient, images, weight, geometry)
-        if not is_small(images[0].numel(), LARGE_IMAGE):
-            return _one_by_one(gradient, images, weight, geometry)
-        return _to_depthwise_weight(gradient, images, weight, geometry)
+        return depthwise_gradient(gradient, images, weight, geometry)
     if _library_is_plain(images, weight, geometry) and max(geometry.stride) == 1 and gradient.shape[2] > 1:
         return _from_halves(gradient, images, weight, geometry)
-    return _library_gradients(gradient, images, weight, geometry, by_images=False)
+    return library_gradients(gradient, images, weight, geometry, by_images=False)
 
 
 def _from_windows(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -277,87 +226,7 @@ def _from_halves(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geo
     both = torch.cat(layers).contiguous(memory_format=layout)
     gradients = torch.cat(gradients.split(half, dim=2)).contiguous(memory_format=layout)
     inner = Geometry(geometry.stride, (0, *geometry.padding[1:]), geometry.dilation, 1)
-    return _library_gradients(gradients, both, weight, inner, by_images=False)
-
-
-def _from_maps(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The sum over images of each convolved with its own gradient as the kernel: oneDNN's forward form is its fastest.
-
-    Its result, with the padding of the convolution itself, is as large as that convolution's kernel.
-    """
-    columns, reach = gradient.shape[-1], weight.shape[-1] - 1
-    margin, ones = geometry.padding[-1], (1,) * len(geometry.stride)
-    width, padding = columns, geometry.padding
-    if columns in SLOW_COLUMNS:
-        width, padding = (columns + 1) // 2, (*geometry.padding[:-1], 0)
-        images = pad(images.movedim(1, -1), (0, 0, margin, margin)).movedim(-1, 1)
-    inner = Geometry(ones, padding, ones, geometry.groups)
-    terms = []
-    for first in range(0, columns, width):
-        kernels = gradient[..., first : first + width]
-        read = images if width == columns else images[..., first : first + kernels.shape[-1] + reach]
-        pairs = zip(read.split(1), kernels.unsqueeze(2), strict=True)  # a kernel is [channel, 1, *map]
-        terms += [_library(image, kernel, inner) for image, kernel in pairs]
-    return reduce(Tensor.add, terms).transpose(0, 1)
-
-
-def _one_by_one(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The sum over images, each of which stays in the processor's cache."""
-    pairs = zip(gradient.split(1), images.split(1), strict=True)
-    return reduce(Tensor.add, (_to_depthwise_weight(upper, image, weight, geometry) for upper, image in pairs))
-
-
-def _to_depthwise_weight(gradient: Tensor, images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """In 2D, tap by tap along the depth and in strips of columns.
-
-    oneDNN is fast for kernels of up to three columns without dilation that have no more rows than the image. A dilated
-    kernel joins pixels of one phase only, so the phases are a batch without dilation.
-    """
-    if images.ndim == 4:  # one plane
-        deep = Geometry((1, *geometry.stride), (0, *geometry.padding), (1, *geometry.dilation), geometry.groups)
-        volumes = gradient.unsqueeze(2), images.unsqueeze(2), weight.unsqueeze(2)
-        return _to_depthwise_weight(*volumes, deep).squeeze(2)
-    upper, lower = (
-        part.permute(2, 0, 3, 4, 1).contiguous() for part in (gradient, images)
-    )  # [depth, batch, *plane, channel]
-    (step, *stride), (margin, *padding), (reach, *dilation) = geometry.stride, geometry.padding, geometry.dilation
-    rows, columns = weight.shape[3:]
-    same = padding == [dilation[0] * (rows - 1) // 2, dilation[1] * (columns - 1) // 2]
-    if max(stride) == 1 and max(dilation) > 1 and same:
-        upper, lower = _phases(upper, dilation), _phases(lower, dilation)
-        padding, dilation = [(rows - 1) // 2, (columns - 1) // 2], [1, 1]
-    split = max(stride) == max(dilation) == 1 and columns > FAST_COLUMNS
-    width = FAST_COLUMNS if split else columns
-    margins = [padding[0] if split and rows > lower.shape[2] else 0, padding[1] if split else 0]
-    lower = pad(lower, (0, 0, margins[1], margins[1], margins[0], margins[0], 0, 0, margin, margin))
-    inner = Geometry(
-        tuple(stride), (padding[0] - margins[0], padding[1] - margins[1]), tuple(dilation), geometry.groups
-    )
-    strips = []
-    for first, strip in zip(range(0, columns, width), weight.split(width, dim=4), strict=True):
-        read = lower[:, :, :, first : first + upper.shape[3] + strip.shape[4] - 1].contiguous() if split else lower
-        starts = (tap * reach for tap in range(weight.shape[2]))
-        taps = [read[start : start + (len(upper) - 1) * step + 1 : step] for start in starts]
-        layers = zip(taps, strip.unbind(2), strict=True)
-        found = [
-            _library_gradients(_as_images(upper), _as_images(tap), layer, inner, by_images=False)
-            for tap, layer in layers
-        ]
-        strips.append(torch.stack(found, dim=2))
-    return torch.cat(strips, dim=4)
-
-
-def _as_images(planes: Tensor) -> Tensor:
-    """[depth, batch, *plane, channel] to [depth x batch, channel, *plane]."""
-    return planes.flatten(0, 1).movedim(-1, 1)
-
-
-def _phases(planes: Tensor, steps: Sequence[int]) -> Tensor:
-    """[depth, batch, height, width, channel] to [depth, phases x batch, height / step, width / step, channel]."""
-    margins = [-size % step for size, step in zip(planes.shape[2:4], steps, strict=True)]
-    planes = pad(planes, (0, 0, 0, margins[1], 0, margins[0]))
-    every = ((row, column) for row in range(steps[0]) for column in range(steps[1]))
-    return torch.cat([planes[:, :, row :: steps[0], column :: steps[1]] for row, column in every], dim=1)
+    return library_gradients(gradients, both, weight, inner, by_images=False)
 
 
 def _planes(volumes: Tensor) -> Tensor:
@@ -383,7 +252,7 @@ def _by_planes(images: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     span = images.shape[2] + 2 * geometry.padding[0] - geometry.dilation[0] * (weight.shape[2] - 1)
     depth = (span - 1) // geometry.stride[0] + 1
     taps = zip(_taps(images, weight, geometry, depth), weight.unbind(2), strict=True)
-    terms = (_library(planes, kernel, _flat(geometry)) for planes, kernel in taps)
+    terms = (library(planes, kernel, _flat(geometry)) for planes, kernel in taps)
     total = reduce(Tensor.add_, terms)
     volumes: Tensor = total.unflatten(0, (len(images), depth)).transpose(1, 2)
     return volumes

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archimed.networks import quick_convolution
+from archimed.networks import depthwise, quick_convolution
 from archimed.networks.layers import convolution, use_quick_forms
 from archimed.networks.quick_convolution import Geometry, convolve, within_reach
 
@@ -85,8 +85,8 @@ def test_gradients_of_large_images_are_those_of_small_ones(
 ) -> None:
     """Large depthwise convolutions: from whole maps as kernels, or image by image."""
     monkeypatch.setattr(quick_convolution, "FEW_NUMBERS", 0)
-    monkeypatch.setattr(quick_convolution, "LEAST_WINDOWS", {2: 0, 3: 0})
-    monkeypatch.setattr(quick_convolution, "LARGE_IMAGE", 0)
+    monkeypatch.setattr(depthwise, "LEAST_WINDOWS", {2: 0, 3: 0})
+    monkeypatch.setattr(depthwise, "LARGE_IMAGE", 0)
     for ours, expected in zip(*both(case, batch, torch.float64), strict=True):
         torch.testing.assert_close(ours, expected)
 
