@@ -27,7 +27,7 @@ class PathSettings:
     population_size: int = Field(default=20, ge=2, description="paths trained and measured in each epoch (EMARS)")
     keep: int = Field(default=10, ge=2, description="paths of them that survive it (EMARS)")
     first_candidates: int = Field(
-        default=40,
+        default=30,
         ge=2,
         description="random paths measured after the warm-up, of which the best are the first population (EMARS: many)",
     )
@@ -41,12 +41,12 @@ class PathSettings:
         default=0.2, ge=0, le=1, description="chance of a block of a child to change its operation (EMARS)"
     )
     warmup_epochs: int = Field(
-        default=10, ge=1, description="first epochs, on paths drawn uniformly (ours; EMARS does not say)"
+        default=8, ge=1, description="first epochs, on paths drawn uniformly (ours; EMARS does not say)"
     )
-    epochs: int = Field(default=30, ge=0, description="epochs of evolution after the warm-up (EMARS: 100)")
+    epochs: int = Field(default=20, ge=0, description="epochs of evolution after the warm-up (EMARS: 100)")
     batch_size: int = Field(default=16, ge=1, description="images per step, which trains one path (ours)")
     rounds: int | None = Field(
-        default=1,
+        default=2,
         ge=1,
         description="batches that each path of the population learns from in an epoch; empty: as many as show every "
         "case once (EMARS)",
@@ -64,12 +64,12 @@ class PathSettings:
         default=0.2, gt=0, le=0.5, description="fraction of the training cases, by patient, that measures paths (ours)"
     )
     held_out_cases: int | None = Field(
-        default=128,
+        default=96,
         ge=2,
         description="the most of them, about, for each path is measured on all (ours); empty: no limit",
     )
     statistics_cases: int = Field(
-        default=64,
+        default=32,
         ge=0,
         description="training cases by whose features a path is normalised when it is measured (Guo 2020: "
         "statistics of the path alone); 0 takes the running averages of all paths (EMARS, released code)",
