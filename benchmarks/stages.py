@@ -86,7 +86,8 @@ def peer(batch: int, size: Sequence[int], *, inner: bool) -> Callable[[Genotype]
         network = make(c_in=1, classes=len(CLASSES))
     images, target = example(batch, size)
     if inner:
-        network, images = (part.to(memory_format=torch.channels_last_3d) for part in (network, images))  # type: ignore[attr-defined]
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        images = images.to(memory_format=torch.channels_last_3d)
     blocks = [module for module in network.modules() if isinstance(module, LayerChoice)]
 
     def walk(genotype: Genotype) -> Tensor:

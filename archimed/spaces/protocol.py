@@ -51,7 +51,7 @@ class RelaxableSpace(SearchSpace, Protocol):
         """A network `forward(images, mixture) -> logits`, differentiable in the mixture.
 
         Weights are drawn from PyTorch's global generator. Options of weight zero are not computed. Normalisation has
-        no learnt scale and shift.
+        no learnt scale and shift, unless the space is made for single paths.
 
         Args:
             task: as in `build`.
