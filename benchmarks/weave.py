@@ -34,12 +34,12 @@ def example(batch: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def ours(batch: int, size: int, *, recompute: bool = False, architecture: bool = False) -> Step:
-    """A step on the weights, or on the mixture alone, with deep supervision."""
+    """A step on the weights, or on the mixture alone, with deep supervision, and the optimizer of our searches."""
     space = WeavedUnetSpace(width=WIDTH, num_nodes=NODES)
     with torch_seed(0):
         network = space.supernet(ImagingTask("segmentation", ("background", "a"), 3, (size, size)), recompute=recompute)
     images, masks = example(batch, size)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, weight_decay=3e-4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, weight_decay=3e-4, fused=True)
     alpha = {choice.name: torch.zeros(len(choice.options)) for choice in space.mixed_choices}
 
     def step() -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from archimed.networks.layers import relu_conv_norm, with_normalisation
 from archimed.networks.mixed_cell import copy_weights
-from archimed.networks.mixed_operation import RunningSum
 from archimed.networks.operations import Operation
 from archimed.networks.summing_cell import Edge, NodeSum
 from archimed.networks.weave_mixture import MixedState, StateWeights
@@ -81,20 +80,21 @@ class MixedWovenCell(nn.Module):
     ) -> Float[Tensor, "batch out *space"]:
         """The concatenated nodes, of `size` pixels, by the weights on each state; those without any are zero."""
         states = _brought(self.bring, inputs)
-        resampled = inputs[1]
-        sums = [RunningSum() for _ in range(self.num_nodes)]
-        for state in range(INPUTS + self.num_nodes - 1):
+        nodes: list[Tensor] = []
+        later: Tensor | None = None  # the sums of the nodes that come, [batch, *space, node, channel]
+        for state in range(INPUTS + self.num_nodes):
             if state >= INPUTS:
-                states.append(_or_zeros(sums[state - INPUTS].value, resampled, self.width, size))
+                nodes.append(_first_node(later, inputs[1], self.width, size))
+                states.append(nodes[-1])
+                later = None if later is None else later[..., 1:, :]
             features = states[state]
-            if features is None:
+            if features is None or len(nodes) == self.num_nodes:
                 continue
-            terms = self.states[str(state)](features, weights[state])
-            for total, term in zip(sums[first_reader(state) :], terms, strict=True):
-                if term is not None:
-                    total.add(_cropped(term, size))
-        nodes = [*states[INPUTS:], _or_zeros(sums[-1].value, resampled, self.width, size)]
-        return torch.cat(nodes, dim=1)  # type: ignore[arg-type]
+            term = self.states[str(state)](features, weights[state])
+            if term is not None:
+                term = term[(slice(None), *map(slice, size))]
+                later = term if later is None else later + term
+        return torch.cat(nodes, dim=1)
 
     def give_weights(self, cell: WovenCell) -> None:
         """Copy the weights of one path into the cell that has it."""
@@ -103,7 +103,10 @@ class MixedWovenCell(nn.Module):
             for name, source, operation in node.edges():  # type: ignore[operator]
                 if any(True for _ in operation.state_dict()):
                     mixed: MixedState = self.states[str(source)]  # type: ignore[assignment]
-                    copy_weights(mixed.option(position - first_reader(source), name), operation)
+                    given = mixed.weights_of(position - first_reader(source), name)
+                    for path, value in operation.state_dict().items():
+                        if path in given:
+                            value.copy_(given[path])
 
 
 def _bring(in_channels: tuple[int | None, int], width: int, spatial_dims: int, *, affine: bool) -> nn.ModuleDict:
@@ -133,5 +136,8 @@ def _cropped(features: Tensor, size: Size) -> Tensor:
     return features[(slice(None), slice(None), *map(slice, size))]
 
 
-def _or_zeros(features: Tensor | None, like: Tensor, width: int, size: Size) -> Tensor:
-    return like.new_zeros(len(like), width, *size) if features is None else features
+def _first_node(sums: Tensor | None, like: Tensor, width: int, size: Size) -> Tensor:
+    """The first of the sums [batch, *space, node, channel], channels innermost; zeros if there are none."""
+    if sums is None:
+        return like.new_zeros(len(like), width, *size)
+    return sums[..., 0, :].contiguous().movedim(-1, 1)

@@ -2,12 +2,14 @@
 
 An option is computed once for all nodes that read the state, their results side by side along the channels: dense
 convolutions of the same features are one with more filters, others one with more groups, and one group normalisation
-takes them all, with their weights as its scale. Identities, gated or not, are one number per channel, poolings are
-computed once. What weighs nothing is not computed.
+takes them all, with their weights as its scale. The filters of all readers are one parameter, so that none are gathered
+or scattered in a step. Identities, gated or not, are one number per channel, poolings are computed once. What weighs
+nothing is not computed.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 import torch
 from jaxtyping import Float
@@ -15,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from archimed.networks.layers import GroupNorm, convolution_geometry, with_normalisation
-from archimed.networks.mixed_operation import EdgeWeights, RunningSum
+from archimed.networks.mixed_operation import EdgeWeights
 from archimed.networks.operations import ZERO, Operation
 from archimed.networks.quick_convolution import Geometry, convolve
 from archimed.networks.weave_operations import ChannelGate, ChannelShuffle
 
-Layers = tuple[nn.Module, ...]
 StateWeights = Mapping[str, tuple[tuple[int, ...], Tensor]]  # option: who reads it, and how each weighs it [reader]
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -36,50 +37,73 @@ def state_weights(names: Sequence[str], edges: Sequence[EdgeWeights]) -> StateWe
 
 
 class MixedState(nn.Module):
-    """All options of the edges that leave one state for one or more readers; norms have no learnt scale and shift."""
+    """All options of the edges that leave one state for one or more readers; norms have no learnt scale and shift.
+
+    An option is one module whose parameters are those of all readers, stacked: [reader, *shape of one's]. An optimizer
+    that has momentum or decay therefore also moves those of a reader that gives an option no weight while others do.
+    """
 
     def __init__(self, operations: Sequence[Operation], channels: int, spatial_dims: int, readers: int) -> None:
         super().__init__()
-        self.readers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    operation.name: operation.build(channels, spatial_dims)
-                    for operation in operations
-                    if operation.name != ZERO.name
-                }
-            )
-            for _ in range(readers)
-        )
-        with_normalisation(self.readers, "group", affine=False)
+        self.readers = readers
+        made = [operation for operation in operations if operation.name != ZERO.name]
+        built = [[operation.build(channels, spatial_dims) for operation in made] for _ in range(readers)]
+        stacked = map(_stacked, zip(*built, strict=True))
+        self.options = nn.ModuleDict({operation.name: option for operation, option in zip(made, stacked, strict=True)})
+        with_normalisation(self.options, "group", affine=False)
 
-    def option(self, reader: int, name: str) -> nn.Module:
-        """The module of one reader's option."""
-        options: nn.ModuleDict = self.readers[reader]  # type: ignore[assignment]
-        return options[name]
+    def weights_of(self, reader: int, name: str) -> dict[str, Tensor]:
+        """The weights of one reader's option by their names in it, as views."""
+        return {path: stacked[reader] for path, stacked in self.options[name].named_parameters()}
 
     def forward(
         self, features: Float[Tensor, "batch channel *space"], weights: StateWeights
-    ) -> list[Float[Tensor, "batch channel *other"] | None]:
-        """The weighted sum for each reader; None where all its weights are zero."""
-        source, sums = _Source(features), _Sums(len(self.readers))
+    ) -> Float[Tensor, "batch *other reader channel"] | None:
+        """The weighted sum for each reader, zeros where all its weights are zero; None if no reader has any."""
+        source, total = _Source(features), _Sum(self.readers)
+        factors: list[Tensor] = []  # of the features as they are
+        pooled, normed = [], []
         for name, (readers, values) in weights.items():
-            options = [_layers(self.option(reader, name)) for reader in readers]
-            if isinstance(options[0][-1], GroupNorm):
-                sums.add(readers, _weighed(options, _joined(options, source), values))
-        for name, (readers, values) in weights.items():
-            options = [_layers(self.option(reader, name)) for reader in readers]
-            first = options[0][0]
-            if isinstance(options[0][-1], GroupNorm):
-                continue
-            if isinstance(first, ChannelGate):
-                sums.weigh(readers, features, source.gates(options) * values.unsqueeze(-1))
+            option = _Option(self.options[name], readers if len(readers) < self.readers else None)
+            if isinstance(option.layers[-1], GroupNorm):
+                normed.append((option, readers, values))
+            elif isinstance(option.layers[0], ChannelGate):
+                factors.append(_for_all(readers, source.gates(option) * values.unsqueeze(-1), self.readers))
+            elif isinstance(option.layers[0], nn.Identity):
+                factors.append(_for_all(readers, values.view(1, -1, 1), self.readers))
             else:
-                sums.weigh(readers, first(features), values.unsqueeze(-1))
-        return sums.each()
+                pooled.append((option.layers[0](features), readers, values))
+        if factors:  # first, as the sum then has memory of its own
+            total.weigh(range(self.readers), features, reduce(add, factors))
+        for result, readers, values in pooled:
+            total.weigh(readers, result, values.view(1, -1, 1))
+        for option, readers, values in normed:
+            term = _normalised(option, _joined(option, source), values)
+            total.add(readers, term.movedim(1, -1).unflatten(-1, (len(readers), -1)))
+        return total.value
 
 
-def _layers(option: nn.Module) -> Layers:
-    return tuple(option) if isinstance(option, nn.Sequential) else (option,)
+def _stacked(options: Sequence[nn.Module]) -> nn.Module:
+    """The first option, with the parameters of all."""
+    own = [dict(option.named_parameters()) for option in options]
+    for path in own[0]:
+        owner, _, name = path.rpartition(".")
+        together = torch.stack([parameters[path].detach() for parameters in own])
+        setattr(options[0].get_submodule(owner), name, nn.Parameter(together))
+    return options[0]
+
+
+class _Option:
+    """An option of all readers or of some."""
+
+    def __init__(self, module: nn.Module, readers: Sequence[int] | None) -> None:
+        self.layers = tuple(module) if isinstance(module, nn.Sequential) else (module,)
+        self.readers = None if readers is None else list(readers)
+
+    def weights(self, position: int, name: str = "weight") -> Tensor:
+        """A parameter of one layer, [reader, *shape of one's]."""
+        stacked: Tensor = self.layers[position].get_parameter(name)
+        return stacked if self.readers is None else stacked[self.readers]
 
 
 class _Source:
@@ -102,100 +126,105 @@ class _Source:
         """After a ReLU, once for each reader."""
         return torch.cat([self.active] * readers, dim=1) if readers > 1 else self.active
 
-    def gates(self, options: Sequence[Layers]) -> Tensor:
+    def gates(self, option: _Option) -> Tensor:
         """The numbers by which each reader gates the channels, [batch, reader, channel]."""
-        gates = [layers[0] for layers in options if isinstance(layers[0], ChannelGate)]
-        squeeze, excite = ([getattr(gate, name) for gate in gates] for name in ("squeeze", "excite"))
-        within, beyond = torch.stack([layer.weight for layer in squeeze]), torch.stack([e.weight for e in excite])
-        offset, further = torch.stack([layer.bias for layer in squeeze]), torch.stack([e.bias for e in excite])
-        hidden = torch.relu(torch.einsum("bc,rhc->brh", self.means, within) + offset)
-        return torch.sigmoid(torch.einsum("brh,rch->brc", hidden, beyond) + further)
+        within, offset, beyond, further = (
+            option.weights(0, name) for name in ("squeeze.weight", "squeeze.bias", "excite.weight", "excite.bias")
+        )
+        hidden = torch.relu(functional.linear(self.means, within.flatten(0, 1), offset.flatten()))
+        apart = hidden.unflatten(1, (len(within), -1)).transpose(0, 1)
+        return torch.baddbmm(further.unsqueeze(1), apart, beyond.transpose(1, 2)).sigmoid().transpose(0, 1)
 
 
-class _Sums:
-    """The sum for each reader; what all readers get is summed for all at once, side by side along the channels."""
+class _Sum:
+    """A sum for each reader, side by side before the channels; it grows in place once it has memory of its own."""
 
     def __init__(self, readers: int) -> None:
-        self.together: Tensor | None = None
-        self.apart = [RunningSum() for _ in range(readers)]
+        self.readers = readers
+        self.value: Tensor | None = None
+        self._ours = False
 
     def add(self, readers: Sequence[int], term: Tensor) -> None:
-        """Add to the readers' sums a term that nobody else holds, [batch, reader x channel, *space]."""
-        if len(readers) < len(self.apart):
-            for reader, part in zip(readers, term.chunk(len(readers), dim=1), strict=True):
-                self.apart[reader].add(part)
+        """Add to the readers' sums a term [batch, *space, reader, channel]."""
+        if len(readers) < self.readers:
+            if self.value is None:
+                self.value = term.new_zeros(*term.shape[:-2], self.readers, term.shape[-1])
+            elif not self._ours:
+                self.value = self.value.clone()
+            self.value.index_add_(-2, torch.tensor(readers, device=term.device), term)
+            self._ours = True
+        elif self.value is None:
+            self.value = term
         else:
-            self.together = term if self.together is None else self.together.add_(term)
+            self.value = self.value.add_(term) if self._ours else self.value + term
+            self._ours = True
 
     def weigh(self, readers: Sequence[int], features: Tensor, factors: Tensor) -> None:
-        """Add the features times a factor for each reader, [(batch,) reader, channel or 1]."""
+        """Add the features times a factor for each reader, [batch or 1, reader, channel or 1]."""
         innermost = features.movedim(1, -1).unsqueeze(-2)
-        factors = (
-            factors
-            if factors.ndim == 2
-            else factors.view(len(factors), *(1,) * (features.ndim - 2), *factors.shape[1:])
-        )
-        if len(readers) == len(self.apart) and self.together is not None:
-            self.together.movedim(1, -1).unflatten(-1, (len(readers), -1)).addcmul_(innermost, factors)
+        factors = factors.view(len(factors), *(1,) * (features.ndim - 2), *factors.shape[1:])
+        if len(readers) < self.readers or self.value is None:
+            self.add(readers, innermost * factors)
         else:
-            self.add(readers, (innermost * factors).flatten(-2).movedim(-1, 1))
-
-    def each(self) -> list[Tensor | None]:
-        """The sum of each reader."""
-        if self.together is not None:
-            for total, part in zip(self.apart, self.together.chunk(len(self.apart), dim=1), strict=True):
-                total.add(part)
-        return [total.value for total in self.apart]
+            change = self.value.addcmul_ if self._ours else self.value.addcmul
+            self.value = change(innermost, factors)
+        self._ours = True
 
 
-def _weighed(options: Sequence[Layers], joint: Tensor, weights: Tensor) -> Tensor:
+def _for_all(readers: Sequence[int], numbers: Tensor, count: int) -> Tensor:
+    """Numbers of some readers, [any, reader, any], with zeros for the others."""
+    if len(readers) == count:
+        return numbers
+    zeros = numbers.new_zeros(len(numbers), count, numbers.shape[2])
+    return zeros.index_copy(1, torch.tensor(readers, device=numbers.device), numbers)
+
+
+def _normalised(option: _Option, joint: Tensor, weights: Tensor) -> Tensor:
     """The joint features normalised, each reader's times its weight."""
-    norm: GroupNorm = options[0][-1]  # type: ignore[assignment]
-    scale = weights.repeat_interleave(norm.num_features)
-    groups = len(options) * norm.num_groups
+    norm: GroupNorm = option.layers[-1]  # type: ignore[assignment]
+    scale = weights.unsqueeze(1).expand(-1, norm.num_features).flatten()
+    groups = len(weights) * norm.num_groups
     if joint.requires_grad or not scale.requires_grad:
         return torch.group_norm(joint, groups, scale, None, norm.eps)
     # PyTorch's gradient by the scale alone reads memory that is not there
     return torch.group_norm(joint, groups, None, None, norm.eps) * scale.view(-1, *(1,) * (joint.ndim - 2))
 
 
-def _joined(options: Sequence[Layers], source: _Source) -> Tensor:
+def _joined(option: _Option, source: _Source) -> Tensor:
     """What enters the normalisation of each reader, side by side along the channels."""
-    if isinstance(options[0][0], ChannelGate):
-        return _gated(options, source)
-    firsts, then, count = [layers[1] for layers in options], options[0][2], len(options)
-    weights: list[Tensor] = [layer.get_parameter("weight") for layer in firsts]
+    first, then, filters = option.layers[1], option.layers[2], option.weights(1)
+    if isinstance(option.layers[0], ChannelGate):
+        return _gated(first, filters, source.gates(option), source.features)
     if isinstance(then, ChannelShuffle):
-        return _shuffled(firsts[0], weights, source.active, then.groups)
+        return _shuffled(first, filters, source.active, then.groups)
     if isinstance(then, GroupNorm):
-        return _convolve(firsts[0], source.active, _side_by_side(firsts[0], weights), 1)
-    width = len(weights[0])
-    depthwise = _convolve(firsts[0], source.repeated(count), torch.cat(weights), count * width)
-    points = [layers[2].get_parameter("weight").flatten(1) for layers in options]
-    parts = zip(depthwise.movedim(1, -1).chunk(count, dim=-1), points, strict=True)
-    return torch.cat([functional.linear(part, point) for part, point in parts], dim=-1).movedim(-1, 1)
+        return _convolve(first, source.active, _side_by_side(first, filters), 1)
+    count, width = filters.shape[:2]
+    depthwise = _convolve(first, source.repeated(count), filters.flatten(0, 1), count * width).movedim(1, -1)
+    apart = depthwise.unflatten(-1, (count, width)).flatten(0, -3).transpose(0, 1)
+    products = torch.bmm(apart, option.weights(2).flatten(2).transpose(1, 2)).transpose(0, 1)
+    joined: Tensor = products.flatten(1).unflatten(0, depthwise.shape[:-1]).movedim(-1, 1)
+    return joined
 
 
-def _gated(options: Sequence[Layers], source: _Source) -> Tensor:
+def _gated(layer: nn.Module, filters: Tensor, gates: Tensor, features: Tensor) -> Tensor:
     """Convolutions of gated features: of the features as they are, by filters that each image gates."""
-    first = options[0][1]
-    filters = torch.stack([layers[1].get_parameter("weight") for layers in options])
-    numbers = source.gates(options).unsqueeze(3 if isinstance(first, TRANSPOSED) else 2)
-    gated = filters * numbers.view(*numbers.shape, *(1,) * (source.features.ndim - 2))
-    alone = zip(source.features.split(1), gated, strict=True)
-    return torch.cat([_convolve(first, image, _side_by_side(first, own.unbind()), 1) for image, own in alone])
+    numbers = gates.unsqueeze(3 if isinstance(layer, TRANSPOSED) else 2)
+    gated = filters * numbers.view(*numbers.shape, *(1,) * (features.ndim - 2))
+    alone = zip(features.split(1), gated.unbind(), strict=True)
+    return torch.cat([_convolve(layer, image, _side_by_side(layer, own), 1) for image, own in alone])
 
 
-def _side_by_side(layer: nn.Module, weights: Sequence[Tensor]) -> Tensor:
-    """The filters of a dense convolution that gives the results of all."""
-    return torch.cat(list(weights), dim=int(isinstance(layer, TRANSPOSED))) if len(weights) > 1 else weights[0]
+def _side_by_side(layer: nn.Module, filters: Tensor) -> Tensor:
+    """The filters of a dense convolution that gives the results of all readers."""
+    return filters.transpose(0, 1).flatten(1, 2) if isinstance(layer, TRANSPOSED) else filters.flatten(0, 1)
 
 
-def _shuffled(layer: nn.Module, weights: Sequence[Tensor], features: Tensor, groups: int) -> Tensor:
+def _shuffled(layer: nn.Module, filters: Tensor, features: Tensor, groups: int) -> Tensor:
     """Grouped convolutions and the shuffles after them: each group's filters of all readers read the same features."""
-    filters = torch.stack([weight.unflatten(0, (groups, -1)) for weight in weights], dim=1)
-    found = _convolve(layer, features, filters.flatten(0, 2), groups)
-    innermost = found.movedim(1, -1).unflatten(-1, (groups, len(weights), -1)).movedim(-3, -1)
+    count = len(filters)
+    found = _convolve(layer, features, filters.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2), groups)
+    innermost = found.movedim(1, -1).unflatten(-1, (groups, count, -1)).movedim(-3, -1)
     shuffled: Tensor = innermost.flatten(-3).movedim(-1, 1)
     return shuffled
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from archimed.networks.mixed_operation import EdgeWeights
 from archimed.networks.weave_mixture import MixedState, state_weights
@@ -18,10 +19,20 @@ def edge(weights: Tensor) -> EdgeWeights:
 
 
 def plain(state: MixedState, names: Sequence[str], features: Tensor, weights: Tensor) -> list[Tensor]:
+    def alone(reader: int, name: str) -> Tensor:
+        result: Tensor = functional_call(state.options[name], state.weights_of(reader, name), (features,))
+        return result
+
     return [
-        sum(w * state.option(reader, name)(features) for name, w in zip(names, row, strict=True) if name != "zero")
+        sum(w * alone(reader, name) for name, w in zip(names, row, strict=True) if name != "zero")
         for reader, row in enumerate(weights)
     ]
+
+
+def each(sums: Tensor | None) -> list[Tensor]:
+    """The sum of each reader, its channels second."""
+    assert sums is not None
+    return [part.movedim(-1, 1) for part in sums.unbind(-2)]
 
 
 @pytest.mark.parametrize("size", [(7, 8), (5, 4, 6), (1, 1)], ids=["2D", "3D", "one pixel"])
@@ -37,7 +48,7 @@ def test_sums_and_gradients_are_those_of_the_plain_form(kind: Resampling, size: 
         weights *= torch.rand_like(weights) > 0.4
     weights.requires_grad_()
     inputs = [features, weights, *state.parameters()]
-    ours = state(features, state_weights(names, [edge(row) for row in weights]))
+    ours = each(state(features, state_weights(names, [edge(row) for row in weights])))
     expected = plain(state, names, features, weights)
     assert [tuple(total.shape[2:]) for total in ours] == [tuple(total.shape[2:]) for total in expected]
     results = []
@@ -58,7 +69,7 @@ def test_the_mixture_alone_has_a_gradient_where_neither_features_nor_weights_hav
     state = MixedState(TABLES["normal"], 16, 2, 2).requires_grad_(False)
     features = torch.randn(2, 16, 32, 32).contiguous(memory_format=torch.channels_last)
     weights = torch.rand(2, len(names), requires_grad=True)
-    ours = state(features, state_weights(names, [edge(row) for row in weights]))
+    ours = each(state(features, state_weights(names, [edge(row) for row in weights])))
     found, expected = (
         torch.autograd.grad(torch.stack([(total**3).sum() for total in sums]).sum(), weights)[0]
         for sums in (ours, plain(state, names, features, weights))
