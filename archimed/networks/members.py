@@ -1,5 +1,6 @@
 """Several networks of one architecture that answer together: the mean of their probabilities (a deep ensemble)."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -25,16 +26,16 @@ class Members(nn.Module):
     ) -> Float[Tensor, "batch output *space"] | tuple[Tensor, ...]:
         """In training mode the outputs of every member; else the logits of the mean of their probabilities."""
         outputs = [member(images) for member in self.members]
+        number = len(outputs)
         if self.training:
             parts = [part for output in outputs for part in (output if isinstance(output, tuple) else (output,))]
             for part in parts:
                 if part.requires_grad:  # the mean of all losses then gives each member the gradient of its own
-                    part.register_hook(lambda gradient: gradient * len(outputs))
+                    part.register_hook(lambda gradient: gradient * number)
             return tuple(parts)
         logits = torch.stack(outputs)
-        count = torch.tensor(float(len(outputs))).log()
         if not self.each_output_alone:
-            return logits.log_softmax(2).logsumexp(0) - count
+            return logits.log_softmax(2).logsumexp(0) - math.log(number)
         positive = nn.functional.logsigmoid(logits).logsumexp(0)
         negative = nn.functional.logsigmoid(-logits).logsumexp(0)
         return positive - negative

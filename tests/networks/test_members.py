@@ -1,6 +1,8 @@
 """Members: the mean of probabilities, and each trained as if alone."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 from archimed.networks.members import Members
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe
-from archimed.training.steps import adam, training_step
+from archimed.training.steps import make_optimizer, training_step
 
 
 def small_network() -> nn.Module:
@@ -43,8 +45,8 @@ def test_each_member_is_trained_as_if_it_were_alone(networks: list[nn.Module], i
     alone = copy.deepcopy(networks)
     members = Members(networks, each_output_alone=False).train()
     target, recipe, machine = torch.tensor([0, 1, 2, 0, 1]), Recipe(weight_decay=0.1), Machine(threads=1)
-    together = adam(members, recipe)
-    apart = [adam(network, recipe) for network in alone]
+    together = make_optimizer(members, recipe)
+    apart = [make_optimizer(network, recipe) for network in alone]
     for _ in range(3):
         loss = training_step(members, together, images=images, target=target, weights=None, machine=machine)
         losses = [
@@ -55,3 +57,16 @@ def test_each_member_is_trained_as_if_it_were_alone(networks: list[nn.Module], i
     for member, single in zip(networks, alone, strict=True):
         for mine, its in zip(member.parameters(), single.parameters(), strict=True):
             torch.testing.assert_close(mine, its)
+
+
+def test_what_a_step_computed_is_freed_with_it(networks: list[nn.Module], images: torch.Tensor) -> None:
+    gc.disable()
+    try:
+        outputs = Members(networks, each_output_alone=False).train()(images)
+        assert isinstance(outputs, tuple)
+        graph = weakref.ref(outputs[0])
+        torch.stack(outputs).mean().backward()
+        del outputs
+        assert graph() is None
+    finally:
+        gc.enable()
