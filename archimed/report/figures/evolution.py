@@ -90,7 +90,7 @@ def size_figure(log: PathLog, suffix: str) -> Figure:
         Scale(*span([one.accuracy for one in everyone]), 300, 12),
     )
     last = max(log.generations)
-    parts = [axes.frame("Size (MB)", "Accuracy with shared weights, held-out training cases")]
+    parts = [axes.frame("Size (MB)", "Accuracy with shared weights")]
     parts.append(dots([axes.at(one.size, one.accuracy) for one in log.rivals], "s6 faint"))
     parts += generation_dots(
         axes,
@@ -105,8 +105,8 @@ def size_figure(log: PathLog, suffix: str) -> Figure:
     entries += [("random search", "bold s6 solid")] if log.rivals else []
     rows, height = legend(entries, 58, 360, 420)
     reading = (
-        "A dot is a path in one generation, so a survivor has several, at one size. Up is better, left is smaller; the "
-        "star is the chosen network at its last measurement. In early generations the shared weights have learnt "
+        "A dot is a path in one generation, measured on training cases held out; a survivor has several, at one size. "
+        "The star is the chosen network at its last measurement. In early generations the shared weights have learnt "
         "little, so accuracies are low."
     )
     title = f"Accuracy against size by generation, {network_name(log.name)} ({log.place})"
