@@ -40,6 +40,7 @@ class Emars:
     )
 
     name: ClassVar[str] = "emars"
+    named_baselines: ClassVar[tuple[str, ...]] = ("resnet101", "densenet121", "mc3-18")
     searched_baselines: ClassVar[tuple[str, ...]] = ("random-search",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
