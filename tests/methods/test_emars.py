@@ -261,7 +261,7 @@ def test_random_search_measures_as_many_paths_after_as_much_learning(whole: tupl
     assert cut.search.all_epochs == 2 + 10
 
 
-@pytest.mark.parametrize("after", [0, 1, 9, 40])
+@pytest.mark.parametrize("after", [0, 1, 9, 10_000])
 def test_when_time_is_over_the_search_ends_with_what_it_has(after: int, tmp_path: Path) -> None:
     calls = {"count": 0}
 
@@ -273,7 +273,7 @@ def test_when_time_is_over_the_search_ends_with_what_it_has(after: int, tmp_path
     outcome = METHOD.run_search(problem(), log.journal(stop=stop))
     assert log.candidates  # at least the first paths were measured
     assert outcome.selections[0].genotype in [candidate.genotype for candidate in log.candidates]
-    assert any("time budget" in text for text in log.said) == (after < 40)
+    assert any("time budget" in text for text in log.said) == (after < 10_000)
 
 
 def test_a_loss_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def _common_grid(listing: Listing, settings: DataSettings) -> CommonGrid | None:
     if settings.image_size != "auto" or any(entry.mask is not None for entry in listing.entries):
         return None
     found = _ahead(listing, lambda entry: extent(entry, settings))
-    if isinstance(first := next(found), DataError) or first is None:  # pictures are not read twice
+    if isinstance(first := next(found, None), DataError) or first is None:  # pictures are not read twice
         return None
     extents = [first, *(one for one in found if isinstance(one, Extent))]
     return common_grid(extents, settings)

@@ -39,7 +39,7 @@ from archimed.files import write_text
 FORMAT = 1  # of the files in a folder
 INDEX = "index.json"
 NOT_OF_PIXELS = frozenset({  # settings that choose files, or act on prepared images
-    "cache", "columns", "ct_window", "fold_repeats", "folds", "image_pattern", "label_columns", "mask_pattern",
+    "cache", "columns", "ct_window", "fold_repeats", "folds", "heads", "image_pattern", "label_columns", "mask_pattern",
     "missing_modality", "modalities", "normalisation", "ordinal", "positive_class", "suv_window", "test_fraction",
     "validation_fraction",
 })  # fmt: skip

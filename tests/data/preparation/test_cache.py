@@ -216,6 +216,7 @@ OTHER_SETTINGS: list[dict[str, Any]] = [
 SAME_PIXELS: list[dict[str, Any]] = [
     {"folds": 5}, {"fold_repeats": 2}, {"test_fraction": 0.3}, {"validation_fraction": 0.3}, {"positive_class": "a"},
     {"ct_window": (0.0, 80.0)}, {"suv_window": (0.0, 10.0)}, {"ordinal": True}, {"columns": {"image": "file"}},
+    {"heads": "per-dataset"},
 ]  # fmt: skip
 
 
