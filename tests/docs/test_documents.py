@@ -114,7 +114,6 @@ def test_every_command_is_one_that_archimed_takes(
     from archimed.cli.data import data_settings
     from archimed.experiment.budget import parse_budget
     from archimed.experiment.settings import resolve
-    from archimed.methods.baselines import baseline_names
 
     monkeypatch.chdir(own_parts)
     verb, given = parsed(arguments)
@@ -124,9 +123,31 @@ def test_every_command_is_one_that_archimed_takes(
         experiment = resolve(
             given["method"], given["preset"], None, given["assignments"] or [], {"sources": given["data"]}
         )
-        baseline_names(given["baselines"] or experiment.evaluation.baselines)
+        check_baselines(given["baselines"] or experiment.evaluation.baselines)
     elif verb[0] == "data" and "assignments" in given:
         data_settings(given["assignments"])
+
+
+def check_baselines(names: str) -> None:
+    """Raise unless data of some kind have all of these baselines."""
+    from archimed.methods.baselines import baseline_names
+    from archimed.task import ImagingTask
+
+    pet_ct = ImagingTask("binary", ("no", "yes"), 2, (24, 24, 24), ("CT", "PET"))
+    masks = ImagingTask("segmentation", ("background", "organ"), 1, (32, 32))
+    refused = []
+    for task in (pet_ct, masks):
+        try:
+            baseline_names(names, task=task)
+            return
+        except ArchimedError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def test_a_wrong_baseline_would_be_noticed() -> None:
+    with pytest.raises(ArchimedError, match="resnet19"):
+        check_baselines("resnet18,resnet19")
 
 
 @pytest.mark.parametrize(
