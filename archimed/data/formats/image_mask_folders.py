@@ -52,6 +52,11 @@ def list_masks(folder: Path, settings: DataSettings, problems: Problems) -> List
             entries.append(Entry(case, (image,), mask=mask))
         else:
             problems.fatal(f"Every image needs a mask; {image} has none, {mask}. Add it, or move the image away.")
+    if spare := _spare_masks(folder, mask_pattern, {*masks, *(image for image, _ in pairs)}):
+        problems.caution(  # without names: cautions are kept in runs, and a file may be named after a patient
+            f"{spare} of the files that data.mask_pattern finds belong to no image that data.image_pattern finds. Add "
+            "the images, correct the pattern, or leave it if these images are not wanted."
+        )
     known = PATIENT in image_pattern
     listing = Listing(folder.resolve().name, "masks", tuple(entries), patients_known=known)
     return apply_rules(listing, settings, problems)
@@ -94,6 +99,16 @@ def _images(folder: Path, pattern: str) -> list[Path]:
     for path in visible:
         plain_text(str(path.relative_to(folder)), "a file name", f"the folder {folder}")
     return sorted(visible, key=lambda path: natural(path.relative_to(folder).as_posix()))
+
+
+def _spare_masks(folder: Path, mask_pattern: str, used: set[Path]) -> int:
+    """How many files fit the pattern of masks, but are neither the mask of an image nor an image."""
+    anywhere = PurePath(FIELD.sub("*", mask_pattern))
+    if anywhere.is_absolute() or ".." in anywhere.parts:
+        return 0
+    known = {path.resolve() for path in used}
+    found = (path for path in folder.glob(anywhere.as_posix()) if path.is_file() and not _is_hidden(path.name))
+    return sum(path.resolve() not in known for path in found)
 
 
 def _is_hidden(part: str) -> bool:

@@ -132,3 +132,19 @@ def test_names_that_cannot_be_shown_are_refused(eyes: Path) -> None:
     with pytest.raises(DataError, match="control character") as error:
         listed(eyes, "*.jpg", "{stem}_1st.png")
     str(error.value).encode()
+
+
+def test_masks_without_an_image_are_told_by_their_number_and_never_by_name(eyes: Path) -> None:
+    (eyes / "Image_10L.jpg").unlink()
+    problems = Problems(strict=True)
+    assert len(listed(eyes, "*.jpg", "{stem}_1st.png", problems).entries) == 3
+    (told,) = problems.cautions
+    assert told.startswith("1 of the files that data.mask_pattern finds belong to no image")
+    assert "Image_10L" not in told
+
+
+@pytest.mark.parametrize("masks", ["{stem}_1st.png", "../eyes/{stem}_1st.png", "{folder}/{stem}_2nd.png"])
+def test_masks_that_all_have_an_image_are_nothing_to_tell(eyes: Path, masks: str) -> None:
+    problems = Problems(strict=True)
+    listed(eyes, "*.jpg", masks, problems)
+    assert problems.cautions == ()
