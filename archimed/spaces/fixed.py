@@ -1,17 +1,16 @@
 """Fixed networks as search spaces without choices, so that baselines go through the same code as what was found."""
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.errors import SettingsError
-from archimed.genotype import Choice, Genotype, check_genotype
 from archimed.networks import mc3 as networks
-from archimed.networks.layers import check_spatial_dims, convolution
-from archimed.spaces.protocol import refuse_masks
+from archimed.networks.layers import convolution
+from archimed.spaces.choiceless import Choiceless
 from archimed.task import ImagingTask
 
 Stem = Literal["auto", "small", "pooled", "large"]
@@ -19,7 +18,7 @@ SMALL_SIDE = 64  # pixels of the shortest side, from which MedMNIST v2 takes the
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ResNet:
+class ResNet(Choiceless):
     """Residual networks (He et al., 2016) with the two stems of MedMNIST's baselines, 2D and 3D, from MONAI.
 
     The small-image stem is a 3x3 convolution of stride 1, the large one a 7x7 convolution and a max-pooling, each of
@@ -35,23 +34,11 @@ class ResNet:
         "volumes of 64*64 positions and more (ours)",
     )
 
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
+    shown: ClassVar[str] = "ResNet"
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, its weights drawn from PyTorch's global generator.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for masks.
-        """
+    def _network(self, task: ImagingTask) -> nn.Module:
         from monai.networks import nets
 
-        check_genotype(genotype, self.choices)
-        refuse_masks(task, "ResNet")
-        check_spatial_dims(task.spatial_dims)
         stem = self._stem_for(task)
         make = {18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50, 101: nets.resnet101}[self.depth]
         network: nn.Module = make(
@@ -70,7 +57,7 @@ class ResNet:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DenseNet:
+class DenseNet(Choiceless):
     """DenseNet-121 (Huang et al., 2017), 2D and 3D, from MONAI, with the stems of `ResNet`; takes images of any size.
 
     Poolings of odd sizes round up, so that small images do not vanish; even sizes are halved as published.
@@ -78,23 +65,11 @@ class DenseNet:
 
     stem: Stem = Field(default="auto", description="as of resnet")
 
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
+    shown: ClassVar[str] = "DenseNet"
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, its weights drawn from PyTorch's global generator.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for masks.
-        """
+    def _network(self, task: ImagingTask) -> nn.Module:
         from monai.networks.nets.densenet import DenseNet121
 
-        check_genotype(genotype, self.choices)
-        refuse_masks(task, "DenseNet")
-        check_spatial_dims(task.spatial_dims)
         network = DenseNet121(task.spatial_dims, task.channels, task.num_outputs)
         stem = stem_for(task) if self.stem == "auto" else self.stem
         if stem != "large":
@@ -109,23 +84,12 @@ class DenseNet:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Mc3:
+class Mc3(Choiceless):
     """MC3-18 (Tran et al., 2018): 3D convolutions in the first layers, 2D ones within slices after. Volumes only."""
 
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
+    shown: ClassVar[str] = "MC3"
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, its weights drawn from PyTorch's global generator.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for masks, or has no volumes.
-        """
-        check_genotype(genotype, self.choices)
-        refuse_masks(task, "MC3")
+    def _network(self, task: ImagingTask) -> nn.Module:
         if task.spatial_dims != 3:
             raise SettingsError(
                 f"MC3-18 reads volumes of 3 axes; the images have {task.spatial_dims}. Use resnet18, its form in 2D."

@@ -5,24 +5,25 @@ the volume, and hand-crafted features. The paper does not give the sizes of its 
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.errors import SettingsError
-from archimed.genotype import Choice, Genotype, check_genotype
 from archimed.networks.forest import RadiomicsForest
-from archimed.networks.layers import Normalisation, check_spatial_dims
+from archimed.networks.layers import Normalisation
 from archimed.networks.reference_cnn import CnnLayout, ReferenceNetwork, SliceNetwork, View, encoder_groups
 from archimed.networks.stem import StemStride
+from archimed.spaces.choiceless import Choiceless
 from archimed.spaces.modalities import modalities
-from archimed.spaces.protocol import SearchSpace, refuse_masks
+from archimed.spaces.protocol import SearchSpace
 from archimed.task import ImagingTask
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ReferenceCnn:
+class ReferenceCnn(Choiceless):
     """A plain network of one encoder, or of several for as many groups of channels, in 2D and 3D, or on one slice.
 
     Several encoders are late fusion: their features meet in one hidden layer. It stands for 3DMCL (Peng et al., 2019)
@@ -47,21 +48,9 @@ class ReferenceCnn:
         default="instance", description="instance, or batch where batches hold several images (ours)"
     )
 
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
+    shown: ClassVar[str] = "reference-cnn"
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, its weights drawn from PyTorch's global generator.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for masks, lacks a channel, or has no slices.
-        """
-        check_genotype(genotype, self.choices)
-        refuse_masks(task, "reference-cnn")
-        check_spatial_dims(task.spatial_dims)
+    def _network(self, task: ImagingTask) -> nn.Module:
         encoders = encoder_groups(self.encoders, task.image_channels)
         highest = max(channel for group in encoders for channel in (*group, -1))
         if (
@@ -94,7 +83,7 @@ class ReferenceCnn:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Radiomics:
+class Radiomics(Choiceless):
     """Hand-crafted features of intensity, shape and texture, read by a random forest; 2D and 3D.
 
     Stands for HC+RF (Vallieres et al., 2015), but selects no features, and measures what is bright where the images
@@ -103,21 +92,9 @@ class Radiomics:
 
     trees: int = Field(default=500, ge=1, description="of the forest, grown until their leaves are pure (ours)")
 
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
+    shown: ClassVar[str] = "radiomics"
 
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, not fitted yet: every class is as probable as the others.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for masks, or for several labels at once.
-        """
-        check_genotype(genotype, self.choices)
-        refuse_masks(task, "radiomics")
-        check_spatial_dims(task.spatial_dims)
+    def _network(self, task: ImagingTask) -> nn.Module:
         if task.kind == "multi-label":
             raise SettingsError(
                 "The radiomics forest gives each image one class; the task is multi-label. Choose another network."

@@ -7,17 +7,18 @@ Parameters for one channel and two classes in 2D: U-Net 31.0 M and Attention U-N
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.errors import SettingsError
-from archimed.genotype import Choice, Genotype, check_genotype
 from archimed.networks import segmenters as networks
-from archimed.networks.layers import Normalisation, check_spatial_dims
+from archimed.networks.layers import Normalisation
 from archimed.networks.padded import Padded
-from archimed.spaces.protocol import SearchSpace, require_masks
+from archimed.spaces.choiceless import Choiceless
+from archimed.spaces.protocol import SearchSpace
 from archimed.task import ImagingTask
 
 LEAST_MAP = 4  # pixels: nnU-Net halves an axis as long as that many are left
@@ -27,65 +28,50 @@ NARROW = "-narrow"  # at the end of a name: a quarter of the channels
 FACTOR = 2**4  # of U-Net, U-Net++ and Attention U-Net, which halve four times
 
 
-class FixedSegmenter:
-    """What fixed networks for masks share: no choices, and images of any size."""
-
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """None: the network is fixed."""
-        return ()
-
-    def build(self, genotype: Genotype, task: ImagingTask) -> nn.Module:
-        """The network, its weights drawn from PyTorch's global generator.
-
-        Raises:
-            GenotypeError: the genotype is not empty.
-            SettingsError: the task asks for no masks, or a setting does not fit it.
-        """
-        check_genotype(genotype, self.choices)
-        require_masks(task, type(self).__name__)
-        check_spatial_dims(task.spatial_dims)
-        return self._network(task)
-
-    def _network(self, task: ImagingTask) -> nn.Module:
-        raise NotImplementedError
-
-
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Unet(FixedSegmenter):
+class Unet(Choiceless):
     """U-Net (Ronneberger et al., 2015), which had no normalisation; 2D and 3D, from MONAI."""
 
     width: int = Field(default=64, ge=2, description="channels of the finest resolution, doubled at each of four more")
     normalisation: Normalisation = Field(default="instance", description="instance or batch (ours)")
+
+    shown: ClassVar[str] = "Unet"
+    gives_masks: ClassVar[bool] = True
 
     def _network(self, task: ImagingTask) -> nn.Module:
         return _padded(networks.unet, task, self.width, self.normalisation)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class UnetPlusPlus(FixedSegmenter):
+class UnetPlusPlus(Choiceless):
     """U-Net++ with deep supervision (Zhou et al., 2018); 2D and 3D, from MONAI."""
 
     width: int = Field(default=32, ge=2, description="channels of the finest resolution, doubled at each of four more")
     normalisation: Normalisation = Field(default="instance", description="instance or batch (ours)")
+
+    shown: ClassVar[str] = "UnetPlusPlus"
+    gives_masks: ClassVar[bool] = True
 
     def _network(self, task: ImagingTask) -> nn.Module:
         return _padded(networks.UnetPlusPlus, task, self.width, self.normalisation)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class AttentionUnet(FixedSegmenter):
+class AttentionUnet(Choiceless):
     """Attention U-Net (Oktay et al., 2018); 2D and 3D, from MONAI."""
 
     width: int = Field(default=64, ge=2, description="channels of the finest resolution, doubled at each of four more")
     normalisation: Normalisation = Field(default="instance", description="instance or batch (ours)")
+
+    shown: ClassVar[str] = "AttentionUnet"
+    gives_masks: ClassVar[bool] = True
 
     def _network(self, task: ImagingTask) -> nn.Module:
         return _padded(networks.attention_unet, task, self.width, self.normalisation)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DynUnet(FixedSegmenter):
+class DynUnet(Choiceless):
     """A U-Net configured by size and spacing, with deep supervision, as nnU-Net does (Isensee et al., 2021); 2D and 3D.
 
     Unlike nnU-Net's, all outputs weigh the same in the loss, for that is the recipe of every network of a run.
@@ -100,6 +86,9 @@ class DynUnet(FixedSegmenter):
     spacing: tuple[float, ...] | None = Field(
         default=None, description="distance of pixels along each axis, mm; none: the same for all"
     )
+
+    shown: ClassVar[str] = "DynUnet"
+    gives_masks: ClassVar[bool] = True
 
     def _network(self, task: ImagingTask) -> nn.Module:
         dims = task.spatial_dims
