@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from archimed.data.dataset import SPLIT_NAMES, Dataset
-from archimed.data.inspection.describe import describe
+from archimed.data.inspection.describe import describe, patients_of_cases
 from archimed.errors import RunError
 from archimed.experiment.budget import Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
@@ -166,8 +166,10 @@ def fingerprint_of(bench: Workbench) -> dict[str, Any]:
 
 
 def folds_of(dataset: Dataset) -> dict[str, Any]:
-    """Case ids of each fold's parts."""
-    return {"folds": [{name: list(fold.split(name)) for name in SPLIT_NAMES} for fold in dataset.folds]}
+    """Case ids of each fold's parts, and who is the patient of each case where that is known."""
+    folds = [{name: list(fold.split(name)) for name in SPLIT_NAMES} for fold in dataset.folds]
+    patients = patients_of_cases(dataset)
+    return {"folds": folds, **({"patients": patients} if patients else {})}
 
 
 def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset
@@ -129,3 +130,20 @@ def test_masks_are_refused_before_anything_is_computed(
         tiny_run(PHANTOM, tmp_path / "run", method)
     assert "networks classify whole images; the task asks for masks of background, vessel. Give" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_splits_tell_which_cases_are_of_one_patient_where_that_is_known(tmp_path: Path) -> None:
+    rows = ["image,label,patient"]
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number // 2 % 2]},Jane Doe {number // 2}")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    run = tiny_run(tmp_path / "cases.csv", tmp_path / "run")
+    text = (run / "splits.json").read_text()
+    splits = read(run / "splits.json")
+    every = [case for part in splits["folds"][0].values() for case in part]
+    assert sorted(splits["patients"]) == sorted(every)
+    assert len(set(splits["patients"].values())) == 12
+    assert set(splits["patients"].values()) == set(read(run / "data.json")["patient_hashes"])
+    assert "Doe" not in text

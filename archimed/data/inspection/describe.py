@@ -84,6 +84,16 @@ def _hashes(patients: Iterable[str]) -> list[str]:
     return sorted(hash_of(patient, key) for patient in patients)
 
 
+def patients_of_cases(dataset: Dataset) -> dict[str, str]:
+    """The keyed hash of every case's patient, by case id; empty where patients are unknown. Synthetic ones stay."""
+    if not dataset.patients_known:
+        return {}
+    if dataset.source_kind == "phantom":
+        return {case.id: case.patient for case in dataset.cases}
+    key = user_key()
+    return {case.id: hash_of(case.patient, key) for case in dataset.cases}
+
+
 def sizes_of(shapes: Sequence[Shape]) -> dict[str, Any]:
     """Smallest, median and largest pixels along each axis, and how many different sizes there are."""
     sides = np.array([shape[1:] for shape in shapes])
