@@ -58,6 +58,11 @@ class DataSettings:
     label_columns: tuple[str, ...] = Field(
         default=(), description="columns of a table that hold the labels of a multi-label task (0, 1, empty = unknown)"
     )
+    labels: tuple[str, ...] = Field(
+        default=(),
+        description="labels of a multi-label task to use, in this order, as in Pneumonia,Edema; none uses all. Of a "
+        "table they may be columns of any name. Cases of which none of them is known are left out, and counted",
+    )
     image_pattern: str | None = Field(
         default=None,
         description="which files of a folder are images to segment, as in images/*.png; {patient} stands for the "

@@ -17,6 +17,7 @@ from archimed.data.formats.medmnist_sets import MEDMNIST, published
 from archimed.data.formats.nnunet import list_nnunet
 from archimed.data.formats.npz import read_npz
 from archimed.data.formats.user_object import read_object
+from archimed.data.labels import with_labels, without_unlabelled
 from archimed.data.listing import Listing
 from archimed.data.phantoms import PHANTOMS, parse_options
 from archimed.data.preparation.assembly import Progress, assemble
@@ -99,7 +100,14 @@ def read_source(
 
 
 def _read(source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None) -> Dataset:
-    """The data set without folds, by the form of `source`."""
+    """The data set without folds, with the labels that the settings choose."""
+    return without_unlabelled(
+        with_labels(_whole(source, settings, seed, problems, progress), settings.labels), problems
+    )
+
+
+def _whole(source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None) -> Dataset:
+    """The data set as the source has it, by the form of `source`."""
     path = Path(source).expanduser()
     if source.startswith("phantom:"):
         name, _, options = source.removeprefix("phantom:").partition("?")
@@ -107,7 +115,7 @@ def _read(source: str, settings: DataSettings, seed: int, problems: Problems, pr
             raise _unknown(source)
         side = settings.image_size if isinstance(settings.image_size, int) else None
         return _converted(PHANTOMS[name](parse_options(options, side), seed), settings)
-    if lister := _lister(path, settings):
+    if lister := lister_of(path, settings):
         return assemble(lister(path, settings, problems), settings, problems, progress)
     if path.suffix.lower() == ".npz" and path.is_file():
         return _converted(read_npz(path, problems, settings.ordinal), settings)
@@ -118,7 +126,7 @@ def _read(source: str, settings: DataSettings, seed: int, problems: Problems, pr
     raise _unknown(source)
 
 
-def _lister(path: Path, settings: DataSettings) -> Lister | None:
+def lister_of(path: Path, settings: DataSettings) -> Lister | None:
     """Which format of image files a path is; None if it is none."""
     if path.is_dir():
         if settings.mask_pattern is not None:

@@ -13,7 +13,7 @@ from archimed.errors import SettingsError
 
 OWN = (  # of the fields of DataSettings, those that tell of one source and not of the run
     *("image_size", "fit", "spacing_mm", "channels", "modalities", "kind", "missing_modality", "columns"),
-    *("label_columns", "image_pattern", "mask_pattern", "mask_values", "roi", "region_margin_mm", "ordinal"),
+    *("label_columns", "labels", "image_pattern", "mask_pattern", "mask_values", "roi", "region_margin_mm", "ordinal"),
     "positive_class",
 )
 

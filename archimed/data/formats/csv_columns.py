@@ -1,4 +1,4 @@
-"""Which column of a CSV table holds what: by its name, or as `data.columns` and `data.label_columns` say."""
+"""Which column of a CSV table holds what: by its name, or as `data.columns` and the settings of labels say."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -74,15 +74,16 @@ def find_columns(header: Sequence[str], settings: DataSettings, path: Path) -> C
     """Columns by their names, unless the settings say otherwise.
 
     What the settings name takes the place of all columns that would otherwise do the same: labels and masks make way
-    for a target of `data.columns` or `data.label_columns`, `image` for `image_<modality>`.
+    for a target of `data.columns`, `data.label_columns` or `data.labels`, `image` for `image_<modality>`.
 
     Raises:
         DataError: a column or role is unknown, or the table lacks images or has not exactly one kind of target.
     """
     _check_header(header, path)
     asked = {role.strip(): _source(role.strip(), text, header, path) for role, text in settings.columns.items()}
-    for column in settings.label_columns:
-        asked[LABEL_PREFIX + column.removeprefix(LABEL_PREFIX)] = _column(column, "data.label_columns", header, path)
+    setting = "data.label_columns" if settings.label_columns else "data.labels"
+    for column in settings.label_columns or _plain_labels(settings.labels, header):
+        asked[LABEL_PREFIX + column.removeprefix(LABEL_PREFIX)] = _column(column, setting, header, path)
     found = {name: Source((name,)) for name in header if _is_role(name)}
     given = [role for role, source in asked.items() if source is not None]
     if any(_is_target(role) for role in given):
@@ -96,6 +97,14 @@ def find_columns(header: Sequence[str], settings: DataSettings, path: Path) -> C
     by_modality = {role.removeprefix(IMAGE_PREFIX): one for role, one in sources.items() if role.startswith("image")}
     by_label = {role.removeprefix(LABEL_PREFIX): one for role, one in sources.items() if role.startswith(LABEL_PREFIX)}
     return Columns(by_modality, by_label, {role: one for role, one in sources.items() if role in ROLES})
+
+
+def _plain_labels(names: Sequence[str], header: Sequence[str]) -> Sequence[str]:
+    """Columns of labels that `data.labels` names, if some are not called `label_<name>`; else none."""
+    prefixed = [LABEL_PREFIX + name for name in names]
+    if all(name in header for name in prefixed):
+        return ()
+    return [column if column in header else name for name, column in zip(names, prefixed, strict=True)]
 
 
 def _is_role(name: str) -> bool:
@@ -167,7 +176,7 @@ def _check_target(sources: Mapping[str, Source], header: Sequence[str], path: Pa
     if not targets:
         raise DataError(
             f"{rule} neither: {enumerated(header)}.{nearest('label', header)} Rename the column, or name it with --set "
-            "data.columns.label=NAME, or name several with --set data.label_columns=[A,B]."
+            "data.columns.label=NAME, or name several with --set data.labels=A,B."
         )
     use_region = " (a mask may be the region of interest: --set data.columns.region=mask)" if "mask" in targets else ""
     raise DataError(

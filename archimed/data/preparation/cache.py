@@ -39,9 +39,9 @@ from archimed.files import write_text
 FORMAT = 1  # of the files in a folder
 INDEX = "index.json"
 NOT_OF_PIXELS = frozenset({  # settings that choose files, or act on prepared images
-    "cache", "columns", "ct_window", "fold_repeats", "folds", "heads", "image_pattern", "label_columns", "mask_pattern",
-    "missing_modality", "modalities", "normalisation", "ordinal", "positive_class", "suv_window", "test_fraction",
-    "validation_fraction",
+    "cache", "columns", "ct_window", "fold_repeats", "folds", "heads", "image_pattern", "label_columns", "labels",
+    "mask_pattern", "missing_modality", "modalities", "normalisation", "ordinal", "positive_class", "suv_window",
+    "test_fraction", "validation_fraction",
 })  # fmt: skip
 READERS = ("readers", "dicom", "preparation")  # the parts of archimed.data that turn files into pixels
 DECODERS = ("nibabel", "numpy", "pillow", "pydicom", "pylibjpeg-openjpeg", "python-gdcm", "scipy", "tifffile", "torch")
