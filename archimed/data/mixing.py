@@ -135,11 +135,7 @@ class MixedBatches:
         self.count = sum(sizes)
         if not 1 <= k <= MOST_MIXED:
             raise SettingsError(f"search.k is a number of images from 1 to {MOST_MIXED}; got {k}. Set it with --set.")
-        if k > self.count:
-            raise DataError(
-                f"Mixing takes search.k={k} different images; there are {self.count} to mix. Lower search.k, or add "
-                "images."
-            )
+        require_images(k, self.count)
         self.k, self.mu, self.weights, self.sampling = k, mu, weights, sampling
         self.batch_size, self.seed, self.name = batch_size, seed, name
         self.classes = (classes,) * len(sizes) if isinstance(classes, int) else tuple(classes)
@@ -239,6 +235,14 @@ class MixedBatches:
         where = torch.from_numpy(place).to(images.device)
         by_image = labels.index_select(0, where.ravel()).view(*where.shape, *labels.shape[1:])
         return mixed_images(images, where, weights), by_image, weights, torch.from_numpy(sources).to(images.device)
+
+
+def require_images(k: int, count: int, where: str = "to mix") -> None:
+    """DataError unless there are k different images; `where` says which are counted."""
+    if k > count:
+        raise DataError(
+            f"Mixing takes search.k={k} different images; there are {count} {where}. Lower search.k, or add images."
+        )
 
 
 def draw_weights(

@@ -6,14 +6,14 @@ from torch import nn
 
 from archimed.data.dataset import Dataset
 from archimed.errors import SettingsError
-from archimed.experiment.search_stage import wanted_networks
+from archimed.experiment.search_stage import search_problem, wanted_networks
 from archimed.experiment.training_task import training_task, validation_metric_names
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
-from archimed.methods.protocol import Method
+from archimed.methods.protocol import Method, check_problem
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.task import ImagingTask
-from archimed.training.recipe import checkpoint_metric
+from archimed.training.recipe import checkpoint_metrics
 from archimed.training.steps import refuse_batches_of_one
 
 
@@ -34,25 +34,35 @@ def check_before_start(bench: Workbench) -> None:
     Raises:
         SettingsError: a baseline, the checkpoint metric or the initial weights are not there, the space has no
             network for the task, or batches of one meet batch normalisation.
-        DataError: the data cannot be had at the image size of the search.
+        DataError: the data cannot be had at the image size of the search, or are too few for it.
     """
     wanted_networks(bench)
-    for dataset in () if bench.experiment.architecture else bench.search_sets:
-        check_space(bench, dataset, "search")
+    if not bench.experiment.architecture:
+        check_search(bench)
     for dataset in bench.training_sets:
         check_space(bench, dataset, "training")
     recipe = bench.experiment.method.training
     known = common([validation_metric_names(dataset) for dataset in bench.training_sets])
-    if checkpoint_metric(recipe, bench.training_data.task.kind) not in known:
+    asked = checkpoint_metrics(recipe, bench.training_data.task.kind)
+    if unknown := [name for name in asked if name not in known]:
         raise SettingsError(
             f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
-            f"{recipe.checkpoint_metric!r}. Set it with --set training.checkpoint_metric=NAME."
+            f"{unknown[0]!r}. Set it with --set training.checkpoint_metric=NAME."
         )
     if recipe.initial_weights is not None and not recipe.initial_weights.is_file():
         raise SettingsError(
             f"training.initial_weights is a .safetensors file; there is none at {recipe.initial_weights}. "
             "Give the weights.safetensors of a run."
         )
+
+
+def check_search(bench: Workbench) -> None:
+    """Check what the searches would stop at: the space, and the cases of each fold."""
+    for dataset in bench.search_sets:
+        check_space(bench, dataset, "search")
+    method = bench.experiment.method
+    for repeat in bench.searches():
+        check_problem(method, search_problem(bench, method, repeat))
 
 
 def check_space(bench: Workbench, dataset: Dataset, section: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from archimed.batch import Batch
+from archimed.data.dataset import Subset
 from archimed.data.halves import halves
 from archimed.errors import DataError
 from archimed.evaluation.metrics import metrics
@@ -113,14 +114,17 @@ class CaseHalves(Cases):
     """The cases of one problem as they are, half of them for the weights and half for the architecture."""
 
     @cached_property
+    def cases(self) -> tuple[Subset, Subset]:
+        """The cases of the weights and those of alpha."""
+        problem = self.problem
+        require_validation(problem)
+        return halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
+
+    @cached_property
     def halves(self) -> tuple[NormalisedImages, NormalisedImages]:
         """The images of the weights and those of alpha."""
         problem = self.problem
-        require_validation(problem)
-        first, second = (
-            NormalisedImages(part, problem.normalise, problem.machine)
-            for part in halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
-        )
+        first, second = (NormalisedImages(part, problem.normalise, problem.machine) for part in self.cases)
         return first, second
 
     @cached_property
@@ -136,7 +140,7 @@ class CaseHalves(Cases):
     @property
     def sizes(self) -> tuple[int, int]:
         """Images of each half."""
-        return len(self.halves[0]), len(self.halves[1])
+        return len(self.cases[0]), len(self.cases[1])
 
     @property
     def validation_size(self) -> int:

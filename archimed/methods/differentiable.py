@@ -118,6 +118,10 @@ class BilevelMethod:
     def pool(self, unique_candidates: int) -> None:
         """None: `run_search` draws the random architecture itself."""
 
+    def check_problem(self, problem: SearchProblem) -> None:
+        """DataError unless the cases can be halved and some judge an epoch."""
+        CaseHalves(problem).sizes  # noqa: B018
+
     def search_seconds(self, problem: SearchProblem) -> float:
         """How long all epochs take, from a few pairs of steps."""
         return bilevel_seconds(searched_space(self.space, self.search), self.search, CaseHalves(problem))

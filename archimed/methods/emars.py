@@ -105,6 +105,11 @@ class Emars:
         )
         return RandomPaths(self.space, drawn, self.training)
 
+    def check_problem(self, problem: SearchProblem) -> None:
+        """DataError unless cases can be held out and some judge the finalists."""
+        require_validation(problem)
+        self._data(problem).sizes  # noqa: B018
+
     def search_seconds(self, problem: SearchProblem) -> float:
         """How long the search takes to its end, from a few steps and measurements of random paths."""
         search, data = self.search, self._data(problem)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from archimed.batch import Batch
 from archimed.data.dataset import Subset
 from archimed.data.halves import halves
-from archimed.data.mixing import HeadTarget, MixedBatches, MixingSettings
+from archimed.data.mixing import HeadTarget, MixedBatches, MixingSettings, require_images
 from archimed.errors import SettingsError
 from archimed.evaluation.overlap import dice, overlap_counts
 from archimed.methods.bilevel_data import VALIDATION_BATCH, Step, WithMixture, outputs_loss, require_validation
@@ -58,15 +58,23 @@ class MixedHalves:
         return tuple(others) if any(task.class_names != first.class_names for task in others) else ()
 
     @cached_property
-    def halves(self) -> tuple[tuple[NormalisedImages, ...], tuple[NormalisedImages, ...]]:
-        """The images of the weights and those of alpha, of each data set."""
+    def cases(self) -> tuple[tuple[Subset, ...], tuple[Subset, ...]]:
+        """The cases of the weights and those of alpha, of each data set."""
         pairs = []
         for problem in self.problems:
             require_validation(problem)
             require_one_size(problem)
-            parts = halves(problem.train, problem.patients, problem.task, problem.seed, "architecture")
-            pairs.append([self._normalised(part, problem) for part in parts])
+            pairs.append(halves(problem.train, problem.patients, problem.task, problem.seed, "architecture"))
         return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+
+    @cached_property
+    def halves(self) -> tuple[tuple[NormalisedImages, ...], tuple[NormalisedImages, ...]]:
+        """The images of the weights and those of alpha, of each data set."""
+        first, second = (
+            tuple(self._normalised(part, problem) for part, problem in zip(half, self.problems, strict=True))
+            for half in self.cases
+        )
+        return first, second
 
     @cached_property
     def validation(self) -> tuple[NormalisedImages, ...]:
@@ -79,8 +87,13 @@ class MixedHalves:
     @property
     def sizes(self) -> tuple[int, int]:
         """Images of each half, of all data sets."""
-        first, second = (sum(map(len, half)) for half in self.halves)
+        first, second = (sum(map(len, half)) for half in self.cases)
         return first, second
+
+    def check(self) -> None:
+        """DataError unless each half has as many images as a mixed one is made of."""
+        for size in self.sizes:
+            require_images(self.k, size, "in a half of the training images")
 
     @property
     def validation_size(self) -> int:

@@ -175,6 +175,10 @@ class MixSearch:
     def pool(self, unique_candidates: int) -> None:
         """None: `run_search` draws the random architecture itself."""
 
+    def check_problem(self, problem: SearchProblem) -> None:
+        """DataError unless the cases can be halved and each half mixed."""
+        self._data(problem).check()
+
     def search_seconds(self, problem: SearchProblem) -> float:
         """How long all epochs of both stages take, from a few steps of each."""
         data, first = self._data(problem), self.first_space

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from archimed.batch import Batch
+from archimed.data.dataset import Subset
 from archimed.data.halves import held_out
 from archimed.evaluators.shared_weights import Load
 from archimed.methods.bilevel_data import Cases, orders
@@ -40,21 +41,24 @@ class PathCases(Cases):
     statistics: int = 0
 
     @cached_property
-    def parts(self) -> tuple[NormalisedImages, NormalisedImages]:
-        """The images that the weights learn from, and those that judge paths."""
+    def cases(self) -> tuple[Subset, Subset]:
+        """The cases that the weights learn from, and those that judge paths."""
         problem = self.problem
         limit = 1.0 if self.most is None else self.most / len(problem.train)
         fraction = min(self.fraction, limit)
-        learnt, judging = (
-            NormalisedImages(part, problem.normalise, problem.machine)
-            for part in held_out(problem.train, problem.patients, problem.task, problem.seed, "paths", fraction)
-        )
+        return held_out(problem.train, problem.patients, problem.task, problem.seed, "paths", fraction)
+
+    @cached_property
+    def parts(self) -> tuple[NormalisedImages, NormalisedImages]:
+        """The images that the weights learn from, and those that judge paths."""
+        problem = self.problem
+        learnt, judging = (NormalisedImages(part, problem.normalise, problem.machine) for part in self.cases)
         return learnt, judging
 
     @property
     def sizes(self) -> tuple[int, int]:
         """Images that the weights learn from, and that judge paths."""
-        return len(self.parts[0]), len(self.parts[1])
+        return len(self.cases[0]), len(self.cases[1])
 
     def identity(self) -> Mapping[str, Any]:
         """What must be the same for a search to go on, as JSON."""

@@ -101,7 +101,8 @@ class Method(Protocol):
     `name` is what the command line calls it and the name of its network in a run; `presets` are overlays of dotted
     settings, at least `quick` and `paper`; `searched_baselines` are the baselines that a search gives: its own, or
     that of `pool`. A method that takes several `--data` also has `data_sets`, see `data_sets_of`; one whose paper
-    compares with other fixed networks has `named_baselines`, see `named_baselines_of`.
+    compares with other fixed networks has `named_baselines`, see `named_baselines_of`; one that needs more of the data
+    than the splits promise has `check_problem`, see `check_problem`.
     """
 
     name: ClassVar[str]
@@ -140,6 +141,13 @@ def data_sets_of(method: Method) -> DataSets:
     """How many data sets a method takes: `one`, or several, searched `together` or each by itself (`apart`)."""
     found: DataSets = getattr(method, "data_sets", "one")
     return found
+
+
+def check_problem(method: Method, problem: SearchProblem) -> None:
+    """Raise now what the search would raise at its start, DataError or SettingsError, as far as the method can tell."""
+    check: Callable[[SearchProblem], None] | None = getattr(method, "check_problem", None)
+    if check is not None:
+        check(problem)
 
 
 def named_baselines_of(method: Method) -> tuple[str, ...]:

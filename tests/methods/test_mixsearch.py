@@ -31,8 +31,9 @@ from archimed.strategies.bilevel import BilevelSettings, Learner, Turns, learnin
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.mask_loss import mask_loss
+from tests.cli.command import command
 from tests.experiment.interruption import Steps, interrupted_at
-from tests.experiment.tiny import COMMON, lines, read, without_seconds
+from tests.experiment.tiny import COMMON, command_line_settings, lines, read, without_seconds
 from tests.methods.test_darts import Log, timeless
 
 NORMALISE = Normalisation.from_json({"full_scale": 255.0, "mean": [0.5], "std": [0.5]})
@@ -51,7 +52,6 @@ RUN = {
     "search.warmup_epochs": 1,
     "search.first_depth": 3,
     "search.first_layers": 4,
-    "search.width": None,
     "search.batch_size": 4,
     "search.memory": "none",
     "search.image_size": 16,
@@ -345,7 +345,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line() -> None:
         MixSearch(space=ResNet())  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"search\.first_layers.*got 5 and 6"):
         replace(TINY, search=replace(SEARCH, first_depth=5, first_layers=6))
-    with pytest.raises(DataError, match=r"search\.k=4 different images"):
+    with pytest.raises(DataError, match=r"search\.k=4 different images; there are 3"):
         replace(TINY, search=replace(SEARCH, k=4)).run_search(problem(count=6), Journal())
     mixed = problem()
     ragged = Arrays.of([image[:, : 16 - k % 2] for k, image in enumerate(mixed.train.images)])
@@ -395,6 +395,23 @@ def test_a_run_goes_on_from_any_step_of_its_search(tmp_path: Path) -> None:
         assert log[0] == log[1], whole.names[stop - 1]
         chosen = [read(path / "search" / "selected.json") for path in (out, tmp_path / "whole")]
         assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_more_images_than_there_are_to_mix_are_refused_before_a_run_begins(
+    dry: tuple[str, ...], tmp_path: Path
+) -> None:
+    few = {**RUN, "data.validation_fraction": 0.3, "data.test_fraction": 0.3, "search.k": 4}
+    words = ["run", "mixsearch", "--data", *sources("cells"), "--out", str(tmp_path / "run"), *dry]
+    said = command(*words, *command_line_settings(few))
+    assert (said.code, said.stdout) == (2, "")
+    assert said.stderr.splitlines()[-1] == (
+        "archimed: Mixing takes search.k=4 different images; there are 3 in a half of the training images. "
+        "Lower search.k, or add images."
+    )
+    assert not (tmp_path / "run").exists()
+    if dry:
+        assert command(*words, *command_line_settings({**few, "search.mode": "union"})).code == 0  # mixes none
 
 
 def test_what_either_stage_warns_of_stands_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
