@@ -93,7 +93,8 @@ class MmNas(BilevelMethod):
         "paper": {
             **PLAIN,
             "data.region_channel": False,
-            "space.amplitude": False,
+            "space.head_reads": "last",
+            "space.stem_form": "strided",
             "search.epochs": 200,
             "search.batch_size": 1,
             "search.learning_rate": 1e-4,

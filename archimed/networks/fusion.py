@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from archimed.networks.heads import PooledLinear, pooled_positive
+from archimed.networks.heads import PooledLinear, means_and_peaks
 from archimed.networks.layers import (
     Normalisation,
     convolution,
@@ -31,9 +31,10 @@ from archimed.networks.mixed_cell import (
 )
 from archimed.networks.operations import FactorisedReduction, Operation
 from archimed.networks.regions import RegionNumbers
-from archimed.networks.stem import StemStride, stem
+from archimed.networks.stem import StemForm, StemStride, stem
 from archimed.networks.summing_cell import CellPlan, CellShape, NodeSum
 
+HeadReads = Literal["last", "stages"]
 RunCell = Callable[[int, str, nn.Module, Sequence[Tensor]], Tensor]  # (position, cell type, cell, inputs)
 
 
@@ -49,10 +50,12 @@ class FusionLayout:
         width: channels of a stem and of a node in the normal cells.
         head: channels of the two last convolutions.
         stem_stride: pixels per step of the stems.
+        stem_form: how they take that step.
         num_outputs: logits.
         spatial_dims: 2 or 3.
         normalisation: of the whole network.
-        amplitude: whether the head also reads how bright each modality is, in the region too where there is one.
+        head_reads: only the last convolution; or also the stages that come early: each modality's first convolution and
+            the cells that fuse them, and what a region tells by itself where there is one.
         region: whether a region is the last channel of the images, after those of the modalities.
     """
 
@@ -63,10 +66,11 @@ class FusionLayout:
     width: int
     head: int
     stem_stride: StemStride
+    stem_form: StemForm
     num_outputs: int
     spatial_dims: int
     normalisation: Normalisation
-    amplitude: bool
+    head_reads: HeadReads
     region: bool = False
 
     @property
@@ -94,9 +98,10 @@ class FusionLayout:
 class _Fusion(nn.Module):
     """Stems, cells that `make_cell` builds, and the head.
 
-    Convolutions without bias and the normalisation of each image leave nothing of how bright it was; with `amplitude`
-    the head reads that too, as the means of each modality's first convolution before its normalisation, and what a
-    region tells by itself (see `RegionNumbers`). Every stem reads a region beside its modality.
+    Normalising each image leaves nothing of how bright it was, and the halvings of many cells little of a finding of a
+    few voxels; so with `head_reads="stages"` the head reads mean and largest value of each modality's first convolution
+    before its normalisation and of the normal cells too, and what a region tells by itself (see `RegionNumbers`).
+    Every stem reads a region beside its modality.
     """
 
     def __init__(self, layout: FusionLayout, make_cell: Callable[[CellShape], nn.Module], affine: bool) -> None:
@@ -105,7 +110,8 @@ class _Fusion(nn.Module):
         dims, width, kind = layout.spatial_dims, layout.width, layout.normalisation
 
         def make_stem(channels: int) -> nn.Module:
-            return with_normalisation(stem(channels + layout.region, width, dims, layout.stem_stride), kind, affine)
+            made = stem(channels + layout.region, width, dims, layout.stem_stride, layout.stem_form)
+            return with_normalisation(made, kind, affine)
 
         self.stems = nn.ModuleList(make_stem(channels) for channels in layout.modalities)
         alike = len(set(layout.modalities)) == 1
@@ -117,11 +123,14 @@ class _Fusion(nn.Module):
             nn.ReLU(),
             convolution(layout.head, layout.head, dims, 3),  # not normalised: of each image the means are what is read
         )
-        first: list[Any] = [convolution_then_rest(stem)[0] for stem in self.stems] if layout.amplitude else []
-        further = sum(layer.out_channels for layer in first)
-        if layout.region and layout.amplitude:
-            self.region_numbers = RegionNumbers(sum(layout.modalities))
-            further += self.region_numbers.size
+        further = 0
+        if layout.head_reads == "stages":
+            first: list[Any] = [convolution_then_rest(stem)[0] for stem in self.stems]
+            leaving = layout.num_normal * layout.num_nodes * width
+            further = 2 * (sum(layer.out_channels for layer in first) + leaving)
+            if layout.region:
+                self.region_numbers = RegionNumbers(sum(layout.modalities))
+                further += self.region_numbers.size
         self.head = PooledLinear(layout.head, layout.num_outputs, positive=True, further=further)
 
     def logits(self, images: Tensor, run: RunCell) -> Tensor:
@@ -139,12 +148,13 @@ class _Fusion(nn.Module):
         normal, reduction = self.cells[: layout.num_normal], self.cells[layout.num_normal :]
         for k, cell in enumerate(normal):
             outputs.append(run(k, CELLS[0], cell, outputs[-layout.inputs[0] :]))
+        early = [*first, *outputs[-layout.num_normal :]]
         outputs.append(total)
         for k, cell in enumerate(reduction):
             result = run(len(normal) + k, CELLS[1], cell, outputs[-2:])
             outputs = [outputs[-2] if k == 0 else outputs[-1], result]
-        further = [pooled_positive(features) for features in first] if layout.amplitude else []
-        if layout.amplitude and layout.region:
+        further = [means_and_peaks(features) for features in early] if layout.head_reads == "stages" else []
+        if layout.head_reads == "stages" and layout.region:
             further.append(self.region_numbers(pictures, region))
         logits: Tensor = self.head(self.convolutions(outputs[-1]), further)
         return logits
@@ -241,7 +251,7 @@ class MixedFusionNetwork(_Fusion):
         copy_weights(self.stem_of_sum, network.stem_of_sum)
         copy_weights(self.convolutions, network.convolutions)
         copy_weights(self.head, network.head)
-        if self.layout.region and self.layout.amplitude:
+        if self.layout.region and self.layout.head_reads == "stages":
             copy_weights(self.region_numbers, network.region_numbers)
         for mixed, cell in zip(self.cells, network.cells, strict=True):
             copy_cell_weights(mixed, cell.bring, cell.nodes)  # type: ignore[arg-type]

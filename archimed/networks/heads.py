@@ -31,6 +31,15 @@ class PooledLinear(nn.Module):
         return logits
 
 
+def means_and_peaks(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch number"]:
+    """Mean and largest value of each channel of what passes a ReLU: all means, then all largest values.
+
+    A mean over a volume hides a finding of a few pixels, its largest value does not.
+    """
+    positive = relu(features).flatten(2)
+    return torch.cat([positive.mean(2), positive.amax(2)], dim=1)
+
+
 def pooled_positive(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
     """The mean of each channel of what passes a ReLU."""
     return relu(features).mean(dim=tuple(range(2, features.ndim)))

@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from archimed.networks.heads import means_and_peaks
 from archimed.networks.layers import Normalisation, batch_norm, convolution, with_normalisation
+from archimed.networks.pooling import pooling
 from archimed.networks.regions import RegionNumbers, bright
-from archimed.networks.stem import StemStride
+from archimed.networks.stem import StemForm, StemStride
 
 View = Literal["whole", "central-slice", "largest-slice"]
 
@@ -28,6 +30,7 @@ class CnnLayout:
         widths: channels of the first convolution and of the stages after it, each of which halves the size.
         hidden: features of the layer that joins the encoders.
         stem_stride: pixels per step of the first convolution.
+        stem_form: how it takes that step (see `stem`).
         normalisation: after every convolution but the first.
         num_outputs: logits.
         spatial_dims: of what is convolved, 2 or 3.
@@ -38,6 +41,7 @@ class CnnLayout:
     widths: tuple[int, ...]
     hidden: int
     stem_stride: StemStride
+    stem_form: StemForm
     normalisation: Normalisation
     num_outputs: int
     spatial_dims: int
@@ -52,7 +56,7 @@ class ReferenceNetwork(nn.Module):
         last = (-1,) if layout.region else ()
         self.channels = tuple((*channels, *last) for channels in layout.encoders)
         self.encoders = nn.ModuleList(Encoder(len(channels), layout) for channels in self.channels)
-        features = len(layout.encoders) * (layout.widths[0] + layout.widths[-1])
+        features = 2 * len(layout.encoders) * sum(layout.widths)
         self.measured = sorted({channel for channels in layout.encoders for channel in channels})
         self.region_numbers = RegionNumbers(len(self.measured)) if layout.region else None
         if self.region_numbers is not None:
@@ -73,25 +77,32 @@ class ReferenceNetwork(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A first convolution, then stages of two 3x3 convolutions; its features are means over all pixels.
+    """A first convolution, then stages of two 3x3 convolutions; mean and largest value of each are its features.
 
     What normalisation of each image takes away is how bright the image was, which in PET tells more than any form: so
-    the first convolution, which is not normalised, gives its means too.
+    the first convolution, which is not normalised, is read too; and after many halvings a finding of a few pixels is
+    hard to see: so is every stage.
     """
 
     def __init__(self, in_channels: int, layout: CnnLayout) -> None:
         super().__init__()
         dims, widths = layout.spatial_dims, layout.widths
-        self.stem = nn.Sequential(convolution(in_channels, widths[0], dims, 3, stride=layout.stem_stride), nn.ReLU())
+        pooled = layout.stem_form == "pooled"
+        stride = 1 if pooled else layout.stem_stride
+        self.stem = nn.Sequential(convolution(in_channels, widths[0], dims, 3, stride=stride), nn.ReLU())
+        halvings = layout.stem_stride.bit_length() - 1 if pooled else 0
+        self.pool = nn.Sequential(*(pooling("max", 2, dims) for _ in range(halvings)))
         stages = nn.Sequential(*(stage(before, after, dims) for before, after in pairwise(widths)))
         self.stages = with_normalisation(stages, layout.normalisation, affine=True)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch feature"]:
         """Features of each image."""
-        first = self.stem(images)
-        last = self.stages(first)
-        pixels = tuple(range(2, images.ndim))
-        return torch.cat([first.mean(pixels), last.mean(pixels)], dim=1)
+        maps = [self.stem(images)]
+        reached = self.pool(maps[0])
+        for convolutions in self.stages:  # type: ignore[attr-defined]
+            reached = convolutions(reached)
+            maps.append(reached)
+        return torch.cat([means_and_peaks(features) for features in maps], dim=1)
 
 
 def stage(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Sequential:
@@ -122,13 +133,15 @@ class SliceNetwork(nn.Module):
 
     def forward(self, volumes: Float[Tensor, "batch channel depth height width"]) -> Float[Tensor, "batch output"]:
         """Logits of each volume."""
-        if self.view == "central-slice":
-            images = volumes[:, :, volumes.shape[2] // 2]
-        else:
-            chosen = largest_slices(bright(volumes[:, self.guide]))
-            images = volumes[torch.arange(len(volumes), device=volumes.device), :, chosen]
+        images = volumes[torch.arange(len(volumes), device=volumes.device), :, self.chosen(volumes)]
         logits: Tensor = self.network(images)
         return logits
+
+    def chosen(self, volumes: Float[Tensor, "batch channel depth height width"]) -> Int[Tensor, " batch"]:
+        """The slice of each volume that is looked at."""
+        if self.view == "central-slice":
+            return torch.full((len(volumes),), volumes.shape[2] // 2, device=volumes.device)
+        return largest_slices(bright(volumes[:, self.guide]))
 
 
 def largest_slices(region: Bool[Tensor, "batch depth height width"]) -> Int[Tensor, " batch"]:

@@ -15,7 +15,7 @@ from archimed.errors import SettingsError
 from archimed.networks.forest import RadiomicsForest
 from archimed.networks.layers import Normalisation
 from archimed.networks.reference_cnn import CnnLayout, ReferenceNetwork, SliceNetwork, View, encoder_groups
-from archimed.networks.stem import StemStride
+from archimed.networks.stem import StemForm, StemStride
 from archimed.spaces.choiceless import Choiceless
 from archimed.spaces.modalities import modalities
 from archimed.spaces.protocol import SearchSpace
@@ -44,6 +44,11 @@ class ReferenceCnn(Choiceless):
     )
     hidden: int = Field(default=32, ge=1, description="features of the layer before the last (ours)")
     stem_stride: StemStride = Field(default=2, description="pixels per step of the first convolution (ours)")
+    stem_form: StemForm = Field(
+        default="pooled",
+        description="how it takes that step: pooled, the largest of the pixels of a convolution at full resolution; or "
+        "strided (ours)",
+    )
     normalisation: Normalisation = Field(
         default="instance", description="instance, or batch where batches hold several images (ours)"
     )
@@ -73,6 +78,7 @@ class ReferenceCnn(Choiceless):
                 widths=self.widths,
                 hidden=self.hidden,
                 stem_stride=self.stem_stride,
+                stem_form=self.stem_form,
                 normalisation=self.normalisation,
                 num_outputs=task.num_outputs,
                 spatial_dims=2 if slices else task.spatial_dims,

@@ -6,7 +6,7 @@ from torch import nn
 
 from archimed.errors import SettingsError
 from archimed.genotype import Choice, Genotype, check_genotype
-from archimed.networks.fusion import FusionLayout, FusionNetwork, MixedFusionNetwork
+from archimed.networks.fusion import FusionLayout, FusionNetwork, HeadReads, MixedFusionNetwork
 from archimed.networks.layers import Normalisation, check_spatial_dims
 from archimed.networks.mixed_cell import CELLS, refuse_shared_channels
 from archimed.networks.operations import (
@@ -21,7 +21,7 @@ from archimed.networks.operations import (
     SEPARABLE_CONV_5,
     ZERO,
 )
-from archimed.networks.stem import StemStride
+from archimed.networks.stem import StemForm, StemStride
 from archimed.spaces.edge_pairs import EdgePairs
 from archimed.spaces.modalities import modalities
 from archimed.spaces.protocol import Mixture, refuse_masks
@@ -63,14 +63,19 @@ class FusionCellSpace:
     width: int = Field(default=8, ge=2, description="channels of a stem and of a node in the normal cells (unstated)")
     head: int = Field(default=32, ge=1, description="channels of the two last convolutions (unstated)")
     stem_stride: StemStride = Field(default=2, description="pixels per step of the stems")
+    stem_form: StemForm = Field(
+        default="pooled",
+        description="how stems take that step: pooled, the largest of the pixels of a convolution at full resolution "
+        "(ours; sees findings of a few voxels); or strided, a convolution of that stride (unstated in MM-NAS)",
+    )
     normalisation: Normalisation = Field(
         default="instance", description="instance, or batch where batches hold several images (MM-NAS: batches of one)"
     )
-    amplitude: bool = Field(
-        default=True,
-        description="the head also reads the means of each modality's first convolution, as normalising each image "
-        "takes away how bright it is, e.g. its uptake or density; and of a region its volume and the mean, deviation "
-        "and maximum of each modality in it (ours)",
+    head_reads: HeadReads = Field(
+        default="stages",
+        description="last: the last convolution (MM-NAS); stages: also mean and largest value of each modality's first "
+        "convolution, as normalising each image takes away how bright it is, and of the normal cells; and of a region "
+        "its volume and the mean, deviation and maximum of each modality in it (ours)",
     )
 
     @property
@@ -153,9 +158,10 @@ class FusionCellSpace:
             width=self.width,
             head=self.head,
             stem_stride=self.stem_stride,
+            stem_form=self.stem_form,
             num_outputs=task.num_outputs,
             spatial_dims=task.spatial_dims,
             normalisation=self.normalisation,
-            amplitude=self.amplitude,
+            head_reads=self.head_reads,
             region=task.has_region,
         )

@@ -33,7 +33,7 @@ SMALL = (
     FusionCellSpace(num_nodes=2, num_reduction=2, width=2, head=3, stem_stride=1),
     FusionCellSpace(num_nodes=2, num_normal=2, num_reduction=1, width=2, head=3, normalisation="batch"),
     FusionCellSpace(modalities=(2,), num_nodes=1, num_reduction=2, width=2, head=3),
-    FusionCellSpace(num_nodes=1, num_reduction=1, width=2, head=3, amplitude=False),
+    FusionCellSpace(num_nodes=1, num_reduction=1, width=2, head=3, head_reads="last", stem_form="strided"),
     MbconvStagesSpace(blocks=(1, 2), widths=(4, 6), stem_width=3, first_width=2, head_width=5, least_map=1),
 )
 

@@ -73,7 +73,7 @@ def test_the_preset_of_the_paper_has_its_numbers() -> None:
     assert search.least_learning_rate == search.learning_rate
     assert not augments(training)
     assert (training.weight_decay, training.members, training.early_stop_patience) == (0, 1, None)
-    assert not method.space.amplitude
+    assert (method.space.head_reads, method.space.stem_form) == ("last", "strided")
     assert method.space.normalisation == "instance"  # for batches of one
 
 

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import get_args
 
 import pytest
 import torch
@@ -6,8 +6,11 @@ from torch import Tensor, nn
 
 from archimed.errors import SettingsError
 from archimed.genotype import random_genotype
+from archimed.networks.fusion import HeadReads
 from archimed.networks.layers import InstanceNorm
 from archimed.networks.regions import region_statistics
+from archimed.networks.stem import StemForm, StemStride
+from archimed.networks.stem import stem as make_stem
 from archimed.seeding import numpy_generator
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.task import ImagingTask
@@ -43,8 +46,8 @@ def test_the_paper_s_wiring() -> None:
         return hook
 
     kept: list[object] = []
-    for position, stem in enumerate(network.stems):  # type: ignore[arg-type]
-        stem[-1].register_forward_hook(remember(f"stem{position}"))
+    for position, one in enumerate(network.stems):  # type: ignore[arg-type]
+        one[-1].register_forward_hook(remember(f"stem{position}"))
     network.stem_of_sum.register_forward_hook(remember("sum"))  # type: ignore[union-attr, operator]
     names: list[tuple[str, ...]] = []
     for position, cell in enumerate(network.cells):  # type: ignore[arg-type]
@@ -92,25 +95,40 @@ def test_logits_depend_on_the_image_although_every_image_is_normalised() -> None
 @pytest.mark.parametrize("modalities", [(2,), (1, 1)])
 def test_how_bright_an_image_is_is_not_normalised_away(modalities: tuple[int, ...]) -> None:
     images = torch.rand(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    for amplitude in (True, False):
+    reads: tuple[HeadReads, ...] = ("stages", "last")
+    for head_reads in reads:
         torch.manual_seed(0)
-        network = build(FusionCellSpace(modalities=modalities, width=4, amplitude=amplitude), 2).eval()
+        network = build(FusionCellSpace(modalities=modalities, width=4, head_reads=head_reads), 2).eval()
         with torch.no_grad():
             change = (network(images) - network(4 * images)).abs().max()
-        assert (change > 1e-2) == amplitude
+        assert (change > 1e-2) == (head_reads == "stages")
 
 
+@pytest.mark.parametrize("form", ["strided", "pooled"])
 @pytest.mark.parametrize("stride", [1, 2, 4])
-def test_the_head_reads_the_means_of_the_first_convolutions(stride: Literal[1, 2, 4]) -> None:
-    network = build(FusionCellSpace(modalities=(1, 2), width=4, head=3, stem_stride=stride), 3).eval()
-    images, seen = torch.randn(2, 3, 16, 16, 16), []
+def test_the_head_reads_the_first_convolutions_and_the_cells_that_fuse(stride: StemStride, form: StemForm) -> None:
+    space = FusionCellSpace(modalities=(1, 2), width=4, head=3, num_normal=2, stem_stride=stride, stem_form=form)
+    network = build(space, 3).eval()
+    images, seen, maps = torch.randn(2, 3, 16, 16, 16), [], []
+    for layer in (*(one[0] for one in network.stems), *network.cells[:2]):  # type: ignore[union-attr, index]
+        layer.register_forward_hook(lambda _layer, _inputs, output: maps.append(output))  # type: ignore[union-attr]
     network.head.linear.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
     with torch.no_grad():
         network(images)
-        firsts = [stem[0](part) for stem, part in zip(network.stems, images.split((1, 2), 1), strict=True)]  # type: ignore[arg-type]
-    means = torch.cat([first.clamp(min=0).flatten(2).mean(2) for first in firsts], dim=1)
-    assert torch.allclose(seen[0][:, 3:], means, atol=1e-6)
-    assert means.shape[1] == (4 if stride == 4 else 8)
+    assert [features.shape[1] for features in maps] == ([2, 2] if stride == 4 else [4, 4]) + [12, 12]
+    positive = [features.clamp(min=0).flatten(2) for features in maps]
+    told = torch.cat([numbers for values in positive for numbers in (values.mean(2), values.amax(2))], dim=1)
+    assert torch.allclose(seen[0][:, 3:], told, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 9])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_pooled_stems_end_at_the_size_of_strided_ones_and_lose_no_peak(stride: StemStride, size: int) -> None:
+    images = torch.randn(2, 3, size, size, size, generator=torch.Generator().manual_seed(0))
+    strided, pooled = (make_stem(3, 6, 3, stride, form).eval() for form in get_args(StemForm))
+    assert pooled(images).shape == strided(images).shape
+    if stride < 4:
+        assert torch.equal(pooled(images).flatten(2).amax(2), pooled[:2](images).flatten(2).amax(2))
 
 
 @pytest.mark.parametrize("sizes", [(16, 16), (12, 16, 16)])
