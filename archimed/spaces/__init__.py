@@ -44,6 +44,7 @@ SPACES: Final[Mapping[str, type]] = _Spaces(
     mc3="fixed:Mc3",
     weaved_unet="weaved_unet:WeavedUnetSpace",
     mbconv_stages="mbconv_stages:MbconvStagesSpace",
+    residual_stages="residual_stages:ResidualStagesSpace",
     unet="segmenters:Unet",
     unet_plus_plus="segmenters:UnetPlusPlus",
     attention_unet="segmenters:AttentionUnet",

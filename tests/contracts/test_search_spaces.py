@@ -17,6 +17,7 @@ from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.mbconv_stages import MbconvStagesSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
+from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.spaces.segmenters import AttentionUnet, DynUnet, Unet, UnetPlusPlus
 from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
@@ -40,6 +41,8 @@ SMALL = (
     NsganetCellSpace(num_cells=3, width=4),
     MbconvStagesSpace(blocks=(2, 1, 1), widths=(4, 6, 8), stem_width=4, first_width=3, head_width=9),
     MbconvStagesSpace(blocks=(1, 2), widths=(4, 6), stem_width=2, first_width=2, head_width=5, least_map=1),
+    ResidualStagesSpace(stages=2, most_width=16, most_layers=2),
+    ResidualStagesSpace(stages=3, parts=1, most_width=8, most_layers=2, kernels=(5,), least_map=1),
 )
 FUSING = (
     FusionCellSpace(num_nodes=2, width=4, head=6),
