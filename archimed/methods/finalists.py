@@ -56,7 +56,9 @@ class ShortTraining:
             "genotype": describe(candidate.genotype, self.space.choices),
             "shared": dict(candidate.measurements),
         }
-        recipe = replace(self.recipe, epochs=self.epochs, initial_weights=None, members=1)
+        recipe = replace(
+            self.recipe, epochs=self.epochs, initial_weights=None, members=1, checkpoint_metric=self.metric
+        )
         seed = derive_seed(problem.seed, "short training")
         with torch_seed(problem.seed, "short training", candidate.genotype):
             network = self.space.build(candidate.genotype, problem.task)

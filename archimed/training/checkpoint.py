@@ -4,12 +4,13 @@
     previous-checkpoint.safetensors   after the epoch before, should the last one be damaged
     epochs.jsonl                      one line per epoch, for people and reports
     weights.safetensors, training.json   once the training is complete; the checkpoints are then gone
+    weights.epoch<n>.safetensors      where another checkpoint metric has another best epoch
 
 Random numbers need no state: every epoch has its own stream (see `archimed.seeding`).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from archimed.errors import RunError
 from archimed.files import append_line, read_json, read_lines, write_json, write_text
-from archimed.training.progress import EpochRecord, Training, TrainingError
+from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
 from archimed.training.weights import load_weights, save_tensors
 
 UNFINISHED = (".*.part", ".tmp??????")  # what a killed write leaves: by archimed.files, by safetensors
@@ -34,19 +35,33 @@ def remove_unfinished(folder: Path) -> None:
 
 @dataclass
 class TrainingState:
-    """All that changes while a network is trained."""
+    """All that changes while a network is trained.
+
+    `best` has the best epoch of each checkpoint metric, `kept` the weights of each of these epochs by its number.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    best: EpochRecord | None = None
+    best: dict[str, EpochRecord] = field(default_factory=dict)
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     records: list[EpochRecord] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
 
-    def keep_weights(self) -> None:
-        """Take the network's present weights as the best."""
-        self.best = self.records[-1]
-        self.best_weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+    @property
+    def own(self) -> EpochRecord | None:
+        """The best epoch by the first metric, which gives the network; None before any."""
+        return next(iter(self.best.values()), None)
+
+    def keep_weights(self, metrics: Sequence[str]) -> None:
+        """Keep the network's weights where the last epoch is the best by some metric; forget those of no metric."""
+        last = self.records[-1]
+        for metric in metrics:
+            if metric not in self.best or is_better(last, self.best[metric], metric):
+                self.best[metric] = last
+        epochs = {record.epoch for record in self.best.values()}
+        self.kept = {epoch: weights for epoch, weights in self.kept.items() if epoch in epochs}
+        if last.epoch in epochs:
+            self.kept[last.epoch] = {name: one.detach().clone() for name, one in self.network.state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -65,20 +80,17 @@ class StateFolder:
     def _checkpoints(self) -> tuple[Path, Path]:
         return self.path / "checkpoint.safetensors", self.path / "previous-checkpoint.safetensors"
 
-    @property
-    def _weights(self) -> Path:
-        return self.path / "weights.safetensors"
-
     def save(self, state: TrainingState) -> None:
         """Write the state after an epoch; a crash at any instant leaves this state or the one before it."""
         current, previous = self._checkpoints
         tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-        if state.best is not state.records[-1]:  # else the best weights are the network's
-            tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
+        for epoch, weights in state.kept.items():
+            if epoch != state.records[-1].epoch:  # else they are the network's
+                tensors |= {f"kept.{epoch}.{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(state.optimizer).items()}
         text = {
             "fingerprint": self.fingerprint,
-            "best_epoch": state.best.epoch if state.best else None,
+            "best": {metric: record.epoch for metric, record in state.best.items()},
             "records": [record.to_dict() for record in state.records],
             "cautions": state.cautions,
         }
@@ -113,22 +125,25 @@ class StateFolder:
             self._check(text["fingerprint"], checkpoint)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         records = [EpochRecord.from_dict(record) for record in text["records"]]
-        best_epoch = text["best_epoch"]
+        best = {metric: records[epoch - 1] for metric, epoch in text["best"].items()}
         state.network.load_state_dict(below("network.", tensors))
         restore_optimizer(state.optimizer, below("optimizer.", tensors))
-        state.best_weights = below("best.", tensors) or below("network.", tensors)
+        epochs = {record.epoch for record in best.values()}
+        state.kept = {epoch: below(f"kept.{epoch}.", tensors) or below("network.", tensors) for epoch in epochs}
         state.records[:] = records
         state.cautions[:] = text["cautions"]
-        state.best = None if best_epoch is None else records[best_epoch - 1]
+        state.best = best
 
     def finish(self, state: TrainingState, stopped_early: bool, failure: str | None) -> None:
         """Write the result, then remove the checkpoints."""
-        if state.best_weights:
-            save_tensors(self._weights, state.best_weights, {})
+        own = state.own.epoch if state.own else None
+        for epoch, weights in state.kept.items():
+            save_tensors(self.path / weights_name(epoch, own), weights, {})
         self._write_records(state.records)
         result = {
             "fingerprint": self.fingerprint,
-            "best_epoch": state.best.epoch if state.best else None,
+            "best_epoch": own,
+            "checkpoints": {metric: record.epoch for metric, record in state.best.items()},
             "seconds": sum(record.seconds for record in state.records),
             "stopped_early": stopped_early,
             "cautions": state.cautions,
@@ -152,13 +167,13 @@ class StateFolder:
         self._remove_checkpoints()  # should the process have been killed just before it did
         if result["best_epoch"] is None:
             raise TrainingError(result["failure"])
-        if not self._weights.exists():
+        own, checkpoints = result["best_epoch"], result["checkpoints"]
+        if not all((self.path / weights_name(epoch, own)).exists() for epoch in {own, *checkpoints.values()}):
             return None
-        load_weights(network, self._weights)
+        load_weights(network, self.path / weights_name(own, own))
         records = tuple(EpochRecord.from_dict(line) for line in read_lines(self.path / "epochs.jsonl"))
-        return Training(
-            result["best_epoch"], records, result["seconds"], result["stopped_early"], tuple(result["cautions"])
-        )
+        cautions = tuple(result["cautions"])
+        return Training(own, records, result["seconds"], result["stopped_early"], cautions, checkpoints)
 
     def _remove_checkpoints(self) -> None:
         for checkpoint in self._checkpoints:
@@ -174,6 +189,11 @@ class StateFolder:
                 f"A training resumes with the settings it began with; {path} was written with others. "
                 "Restore the settings or choose a new output folder."
             )
+
+
+def weights_name(epoch: int, own: int | None) -> str:
+    """The file of an epoch's weights: of the network's own epoch the one that everybody looks for."""
+    return "weights.safetensors" if epoch == own else f"weights.epoch{epoch}.safetensors"
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from archimed.training.mask_loss import mask_loss
 from archimed.training.mask_prediction import predict_masks
 from archimed.training.patches import patch_size
 from archimed.training.prediction import Normalise, predict_logits, probabilities
-from archimed.training.progress import EpochRecord, Training, TrainingError, is_better
-from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at, passes_per_epoch
+from archimed.training.progress import EpochRecord, Training, TrainingError
+from archimed.training.recipe import Recipe, checkpoint_metrics, learning_rate_at, passes_per_epoch
 from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
 from archimed.training.weights import load_initial_weights
 
@@ -82,7 +82,7 @@ def train(
     _check_examples(train, validation)
     if isinstance(network, Fitted):
         recipe = single_epoch(recipe)
-    recipe = replace(recipe, checkpoint_metric=checkpoint_metric(recipe, task.kind))
+    recipe = replace(recipe, checkpoint_metric=checkpoint_metrics(recipe, task.kind))
     folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
     with machine.session():
         if finished := folder.finished(network):
@@ -132,25 +132,24 @@ def _run(
     job: _Job, folder: StateFolder, on_epoch: Callable[[EpochRecord], None], warn: Callable[[str], None]
 ) -> Training:
     state, recipe = job.state, job.recipe
-    failure = None
+    metrics, failure = checkpoint_metrics(recipe, job.task.kind), None
     while not _is_over(state, recipe):
         record = _one_epoch(job, len(state.records) + 1)
         if not math.isfinite(record.train_loss + record.validation_loss):
             failure = f"The loss was not a number in epoch {record.epoch}"
             break
         state.records.append(record)
-        if state.best is None or is_better(record, state.best, recipe.checkpoint_metric):
-            state.keep_weights()
+        state.keep_weights(metrics)
         if record.epoch == 1:
-            _explain_metric(record, state, recipe, warn)
+            _explain_metrics(record, state, metrics, warn)
         folder.save(state)
         on_epoch(record)
-    if failure is not None and state.best is not None:
-        _caution(f"{failure}; the weights of epoch {state.best.epoch} are kept.", state, warn)
-    if failure is not None and state.best is None:
+    if failure is not None and state.own is not None:
+        _caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, warn)
+    if failure is not None and state.own is None:
         failure = f"{failure}, the first. Lower training.learning_rate or check the images."
     folder.finish(state, len(state.records) < recipe.epochs and failure is None, failure)
-    if state.best is None:
+    if state.own is None:
         raise TrainingError(failure)
     state.network.eval()
     finished = folder.finished(state.network)
@@ -160,11 +159,11 @@ def _run(
 
 
 def _is_over(state: TrainingState, recipe: Recipe) -> bool:
-    if state.best is None:
+    if not state.best:
         return False
-    done = state.records[-1].epoch
-    patience = recipe.early_stop_patience
-    return done >= recipe.epochs or (patience is not None and done - state.best.epoch >= patience)
+    done, patience = state.records[-1].epoch, recipe.early_stop_patience
+    newest = max(record.epoch for record in state.best.values())
+    return done >= recipe.epochs or (patience is not None and done - newest >= patience)
 
 
 def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
@@ -207,9 +206,10 @@ def _learn(job: _Job, epoch: int) -> float:
 
 def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:
     loss, metrics = (_validate_masks if job.task.kind == "segmentation" else _validate_classes)(job)
-    if metrics and job.recipe.checkpoint_metric not in metrics:
+    wanted = checkpoint_metrics(job.recipe, job.task.kind)
+    if metrics and (unknown := [name for name in wanted if name not in metrics]):
         raise SettingsError(
-            f"training.checkpoint_metric must be a metric of the task; got {job.recipe.checkpoint_metric!r}. "
+            f"training.checkpoint_metric must be a metric of the task; got {unknown[0]!r}. "
             f"Choose one of {', '.join(metrics)}."
         )
     return loss, metrics
@@ -248,10 +248,12 @@ def _validate_masks(job: _Job) -> tuple[float, dict[str, float | None]]:
     return sum(losses) / len(losses), metrics
 
 
-def _explain_metric(record: EpochRecord, state: TrainingState, recipe: Recipe, warn: Callable[[str], None]) -> None:
-    if record.validation[recipe.checkpoint_metric] is None:
+def _explain_metrics(
+    record: EpochRecord, state: TrainingState, metrics: Sequence[str], warn: Callable[[str], None]
+) -> None:
+    for metric in (name for name in metrics if record.validation[name] is None):
         _caution(
-            f"{recipe.checkpoint_metric} is undefined on the validation images (one class only?), "
+            f"{metric} is undefined on the validation images (one class only?), "
             "so the epoch of the lowest validation loss is kept.",
             state,
             warn,

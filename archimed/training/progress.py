@@ -52,6 +52,7 @@ class Training:
         seconds: wall-clock time of all epochs, over all interruptions.
         stopped_early: patience ended it before the last epoch of the recipe.
         cautions: what a reader of the results should know, in plain words.
+        checkpoints: of each metric by which weights were kept the best epoch, the network's own first.
     """
 
     best_epoch: int
@@ -59,6 +60,7 @@ class Training:
     seconds: float
     stopped_early: bool
     cautions: tuple[str, ...]
+    checkpoints: Mapping[str, int]
 
 
 def is_better(record: EpochRecord, best: EpochRecord, metric: str) -> bool:

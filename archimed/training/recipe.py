@@ -1,6 +1,7 @@
 """The training recipe: every `training.*` setting, and the learning rate of each epoch."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,11 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from archimed.task import TaskKind
+
+AUTO_CHECKPOINTS: Mapping[str, tuple[str, ...]] = {
+    "segmentation": ("dice",),
+    "multi-label": ("auc", "macro_f1", "exact_match"),
+}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -62,10 +68,12 @@ class Recipe:
         description="networks of each architecture that are trained side by side from their own first weights and "
         "answer together by the mean of their probabilities (MedMNIST protocol: one)",
     )
-    checkpoint_metric: str = Field(
+    checkpoint_metric: str | tuple[str, ...] = Field(
         default="auto",
         description="validation metric whose best epoch gives the final weights; ties go to the lower validation "
-        "loss, then to the earlier epoch; auto is auc (MedMNIST protocol), of masks dice (ours)",
+        "loss, then to the earlier epoch. Of several, as in macro_f1,exact_match, the first gives the network, and the "
+        "weights of each other are kept and measured beside it. auto is auc (MedMNIST protocol), of masks dice (ours), "
+        "of several labels auc,macro_f1,exact_match (X-ray study, Sec. 3.6.2: the last two)",
     )
     early_stop_patience: int | None = Field(
         default=20,
@@ -140,6 +148,14 @@ class Recipe:
         default=None, description="a .safetensors file of the same architecture to start from; null starts afresh"
     )
 
+    @field_validator("checkpoint_metric")
+    @classmethod
+    def _name_each_once(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        each = tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
+        if len(set(each)) < max(1, len(each)) or not all(each) or (len(each) > 1 and "auto" in each):
+            raise ValueError("metrics are named once each, with commas between them, or auto alone")
+        return each[0] if len(each) == 1 else each
+
     @field_validator("milestones")
     @classmethod
     def _rise_within_the_training(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
@@ -165,11 +181,17 @@ class Recipe:
         return self
 
 
+def checkpoint_metrics(recipe: Recipe, task_kind: TaskKind) -> tuple[str, ...]:
+    """The validation metrics of whose best epochs the weights are kept; the first chooses the network itself."""
+    names = recipe.checkpoint_metric
+    if names != "auto":
+        return (names,) if isinstance(names, str) else names
+    return AUTO_CHECKPOINTS.get(task_kind, ("auc",))
+
+
 def checkpoint_metric(recipe: Recipe, task_kind: TaskKind) -> str:
-    """The name of the validation metric that chooses the epoch."""
-    if recipe.checkpoint_metric != "auto":
-        return recipe.checkpoint_metric
-    return "dice" if task_kind == "segmentation" else "auc"
+    """The name of the validation metric that chooses the network's epoch."""
+    return checkpoint_metrics(recipe, task_kind)[0]
 
 
 def learning_rate_at(recipe: Recipe, epoch: int) -> float:

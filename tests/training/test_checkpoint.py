@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from archimed.training.machine import Machine
@@ -223,3 +224,61 @@ def test_a_file_system_that_refuses_is_an_os_error_and_leaves_the_old_file(tmp_p
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.stdout.strip() == f"{errno.EFBIG} weights.safetensors ['weights.safetensors'] True"
+
+
+SEVERAL = Recipe(epochs=5, batch_size=8, checkpoint_metric=("auc", "accuracy", "macro_f1"))
+VALUES = {
+    "auc": (0.5, 0.9, 0.7, 0.6, 0.6),
+    "accuracy": (0.1, 0.2, 0.1, 0.8, 0.3),
+    "macro_f1": (0.1, 0.5, 0.2, 0.1, 0.5),
+}
+
+
+def told(epoch: int) -> dict[str, float | None]:
+    return {name: values[epoch - 1] for name, values in VALUES.items()}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_weights_of_the_best_epoch_by_each_metric_are_kept(problem: Any, broken: bool) -> None:
+    network, states = problem.network(), {}
+    for epoch in range(1, 5) if broken else ():  # killed after every epoch, seeing only that epoch's metrics
+        with pytest.raises(Killed):
+            problem.train(problem.network(), SEVERAL, on_epoch=kill, validation_metrics=lambda *_, e=epoch: told(e))
+    epochs = iter(range(5 if broken else 1, 6))
+
+    def metrics(*_: Any) -> Mapping[str, float | None]:
+        epoch = next(epochs)
+        states[epoch] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        return told(epoch)
+
+    result = problem.train(network, SEVERAL, validation_metrics=metrics)
+    assert result.best_epoch == 2  # by the first metric
+    assert dict(result.checkpoints) == {
+        "auc": 2,
+        "accuracy": 4,
+        "macro_f1": 2 if result.epochs[1].validation_loss <= (result.epochs[4].validation_loss) else 5,
+    }
+    files = {path.name for path in problem.folder.glob("weights*.safetensors")}
+    others = {f"weights.epoch{epoch}.safetensors" for epoch in result.checkpoints.values() if epoch != 2}
+    assert files == {"weights.safetensors", *others}
+    for epoch in [] if broken else {*result.checkpoints.values()}:
+        name = "weights.safetensors" if epoch == 2 else f"weights.epoch{epoch}.safetensors"
+        assert_equal(states[epoch], load_file(problem.folder / name))
+    if broken:
+        problem.folder = problem.folder.with_name("unbroken")
+        epochs = iter(range(1, 6))
+        problem.train(network := problem.network(), SEVERAL, validation_metrics=metrics)
+        for name in files:
+            assert_equal(load_file(problem.folder.with_name("network") / name), load_file(problem.folder / name))
+
+
+def test_training_goes_on_while_any_metric_gets_better(problem: Any) -> None:
+    recipe = dataclasses.replace(SEVERAL, epochs=10, early_stop_patience=2)
+    rising = iter(range(10))
+
+    def metrics(*_: Any) -> Mapping[str, float | None]:
+        epoch = next(rising)
+        return {"auc": -float(epoch), "accuracy": float(min(epoch, 4)) - (epoch > 4), "macro_f1": 0.0 - epoch}
+
+    result = problem.train(problem.network(), recipe, validation_metrics=metrics)
+    assert (len(result.epochs), result.best_epoch, result.checkpoints["accuracy"]) == (7, 1, 5)

@@ -184,7 +184,7 @@ def test_multi_label_with_unknown_labels(problem: Any) -> None:
         seen.append((target.shape, scores.shape))
         return {"auc": 0.5}
 
-    recipe = Recipe(epochs=2, class_weights="balanced")
+    recipe = Recipe(epochs=2, class_weights="balanced", checkpoint_metric="auc")
     result = problem.train(
         network, recipe, training_set=labelled[0], validation=labelled[1], task=task, validation_metrics=metrics
     )

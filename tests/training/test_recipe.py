@@ -2,7 +2,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from archimed.training.recipe import Recipe, checkpoint_metric, learning_rate_at, passes_per_epoch
+from archimed.training.recipe import Recipe, checkpoint_metric, checkpoint_metrics, learning_rate_at, passes_per_epoch
 from archimed.training.steps import make_optimizer
 
 
@@ -47,6 +47,17 @@ def test_the_task_has_its_checkpoint_metric() -> None:
     assert checkpoint_metric(Recipe(), "binary") == checkpoint_metric(Recipe(), "multi-label") == "auc"
     assert checkpoint_metric(Recipe(), "segmentation") == "dice"
     assert checkpoint_metric(Recipe(checkpoint_metric="accuracy"), "binary") == "accuracy"
+    assert checkpoint_metrics(Recipe(), "multi-label") == ("auc", "macro_f1", "exact_match")
+    assert checkpoint_metrics(Recipe(checkpoint_metric="exact_match, macro_f1"), "binary") == (
+        "exact_match",
+        "macro_f1",
+    )
+
+
+@pytest.mark.parametrize("names", ["", "auc,", "auc,auc", ("auto", "auc"), ()])
+def test_checkpoint_metrics_are_named_once_each(names: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="named once each"):
+        Recipe(checkpoint_metric=names)
 
 
 def test_every_setting_is_described_and_survives_json() -> None:
