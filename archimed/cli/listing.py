@@ -52,9 +52,15 @@ def parts(kind: Kind) -> list[dict[str, str]]:
 
         return [{"name": name, "summary": first_sentence(one.__doc__)} for name, one in INDICATORS.items()]
     if kind is Kind.STRATEGIES:
-        from archimed.strategies import Nsga2, Nsga3, Pnsga3, RandomSearch
+        from archimed.strategies import Evolution, Nsga2, Nsga3, Pnsga3, RandomSearch
 
-        named = {"nsga2": Nsga2, "nsga3": Nsga3, "pnsga3": Pnsga3, "random_search": RandomSearch}
+        named = {
+            "nsga2": Nsga2,
+            "nsga3": Nsga3,
+            "pnsga3": Pnsga3,
+            "evolution": Evolution,
+            "random_search": RandomSearch,
+        }
         return [{"name": name, "summary": first_sentence(one.__doc__)} for name, one in named.items()]
     from archimed.data import list_datasets
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archimed.cli.budgets import BudgetMacsOption, BudgetParamsOption, DepthOption, budget_flags
 from archimed.cli.options import (
     ConfigOption,
     DataOption,
@@ -35,6 +36,9 @@ def run(
     ] = None,
     baselines: Annotated[str | None, typer.Option(help="default, all, none, or names with commas.")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall clock for everything, as in 90s, 10m, 2h.")] = None,
+    budget_macs: BudgetMacsOption = None,
+    budget_params: BudgetParamsOption = None,
+    depth: DepthOption = None,
     device: DeviceOption = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -57,6 +61,7 @@ def run(
         "machine.device": device,
         "machine.workers": workers,
         "machine.threads": threads,
+        **budget_flags(method, budget_macs, budget_params, depth),
     }
     experiment = resolve(method, preset, config, assignments or [], flags)
     with Console(quiet) as console:

@@ -12,6 +12,7 @@ from archimed.genotype import Genotype
 from archimed.indicators import INDICATORS, Indicator, measure_indicators
 from archimed.seeding import derive_seed, torch_seed
 from archimed.spaces import SearchSpace, canonical
+from archimed.spaces.protocol import BudgetedSpace
 from archimed.task import ImagingTask
 
 ALWAYS = ("macs", "parameters")  # what every candidate costs, cheap to know
@@ -58,10 +59,16 @@ class TrainingFree:
         return Measurements(values, time.perf_counter() - start, failure)
 
     def _values(self, genotype: Genotype) -> dict[str, float]:
-        measured = {**self.indicators, **{name: INDICATORS[name] for name in ALWAYS}}
+        counted: dict[str, float] = {}
+        if isinstance(self.space, BudgetedSpace):  # without a pass
+            cost = self.space.cost(genotype, self.task)
+            counted = {"macs": float(cost.macs), "parameters": float(cost.parameters)}
+        wanted = dict.fromkeys([*self.indicators, *ALWAYS])
+        measured = {name: self.indicators.get(name, INDICATORS[name]) for name in wanted if name not in counted}
         with torch_seed(self.seed, "candidate", genotype):
             network = self.space.build(genotype, self.task).to(self.batch.images.device)
-            return measure_indicators(network, self.batch, measured, derive_seed(self.seed, "indicators", genotype))
+            found = measure_indicators(network, self.batch, measured, derive_seed(self.seed, "indicators", genotype))
+        return {name: counted[name] if name in counted else found[name] for name in wanted}
 
 
 def one_line(error: BaseException) -> str:

@@ -12,8 +12,8 @@ from archimed.experiment.networks import architecture_document, build_network
 from archimed.experiment.search_stage import search_problem, searches_per_repeat, wanted_networks
 from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.workbench import Repeat, Workbench
-from archimed.genotype import random_genotype
 from archimed.methods.baselines import fixed_baseline, fixed_networks, typical_spacing
+from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Selection
 from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
@@ -78,8 +78,9 @@ def stand_in(bench: Workbench, name: str, dataset: int = 0) -> Selection:
     task = bench.training_sets[dataset].task
     if name in fixed_networks(task):
         return fixed_baseline(name, task, typical_spacing(bench.training_sets[dataset]))
-    space = bench.experiment.method.space
-    genotype = random_genotype(space.choices, numpy_generator(bench.experiment.seed, "stand-in", name))
+    space, settings = bench.experiment.method.space, bench.experiment.method.search
+    draw = drawing(space, settings, bench.search_sets[dataset].task)
+    genotype = draw(numpy_generator(bench.experiment.seed, "stand-in", name))
     return Selection(name, space, genotype, "a random architecture")
 
 

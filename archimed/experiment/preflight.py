@@ -10,8 +10,10 @@ from archimed.experiment.search_stage import search_problem, wanted_networks
 from archimed.experiment.training_task import training_task, validation_metric_names
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
+from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Method, check_problem
 from archimed.seeding import numpy_generator, torch_seed
+from archimed.spaces.protocol import BudgetedSpace
 from archimed.task import ImagingTask
 from archimed.training.recipe import checkpoint_metrics
 from archimed.training.steps import refuse_batches_of_one
@@ -60,6 +62,7 @@ def check_search(bench: Workbench) -> None:
     """Check what the searches would stop at: the space, and the cases of each fold."""
     for dataset in bench.search_sets:
         check_space(bench, dataset, "search")
+        drawing(bench.experiment.method.space, bench.experiment.method.search, dataset.task)
     method = bench.experiment.method
     for repeat in bench.searches():
         check_problem(method, search_problem(bench, method, repeat))
@@ -75,10 +78,14 @@ def check_space(bench: Workbench, dataset: Dataset, section: str) -> None:
 
 
 def random_network(method: Method, task: ImagingTask, seed: int) -> nn.Module:
-    """One network of the method's space, drawn by the seed."""
+    """One network of the method's space, drawn by the seed; of a space whose networks may be huge the smallest."""
     space = method.space
+    if isinstance(space, BudgetedSpace):
+        genotype = next(iter(space.least()))
+    else:
+        genotype = random_genotype(space.choices, numpy_generator(seed, "preflight"))
     with torch_seed(seed, "preflight"):
-        return space.build(random_genotype(space.choices, numpy_generator(seed, "preflight")), task)
+        return space.build(genotype, task)
 
 
 def common(lists: Sequence[Sequence[str]]) -> list[str]:

@@ -45,6 +45,11 @@ METHODS: Mapping[str, MethodEntry] = {
         "archimed.methods.emars", "Emars", "evolution of small networks that share weights (2D, 3D classification)"
     ),
     "darts": MethodEntry("archimed.methods.darts", "Darts", "gradient search of DARTS cells (2D, 3D classification)"),
+    "zen-nas": MethodEntry(
+        "archimed.methods.zen_nas",
+        "ZenNas",
+        "zero-shot evolution of residual stages in budgets (2D, 3D classification)",
+    ),
     "random-search": MethodEntry(
         "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"
     ),

@@ -5,13 +5,14 @@ objectives add up to the sum of the two indicators.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 from archimed.candidate import Candidate
+from archimed.methods.budget_settings import BudgetSettings, drawing
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection
 from archimed.methods.training_free import (
     ScoringSettings,
@@ -31,7 +32,7 @@ FROM_RANDOM_POOL = ("random-search", "random-search-100", "parameters", "macs") 
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class RandomSearchSettings(ScoringSettings):
+class RandomSearchSettings(BudgetSettings, ScoringSettings):
     """How many architectures are drawn, and what ranks them."""
 
     candidates: int = Field(
@@ -77,6 +78,7 @@ class RandomSearch:
             rng=numpy_generator(problem.seed, "random search"),
             count=self.search.candidates,
             canonical=canonical_form(self.space),
+            draw=drawing(self.space, self.search, problem.task),
         )
         result = score_candidates(self.space, strategy, self.search, problem, journal, generations=None)
         pool = [candidate for candidate in result.candidates if candidate.dropped is None]
@@ -111,15 +113,17 @@ class RandomSearch:
 
 def random_search_beside(method: Method, unique_candidates: int) -> RandomSearch:
     """Random search in a method's space, by its indicators, with as many unique candidates as the method scored."""
-    defaults = RandomSearchSettings()
+    defaults, own = RandomSearchSettings(), method.search
+    kept = [one.name for one in fields(BudgetSettings)] if isinstance(own, BudgetSettings) else []
     return RandomSearch(
         space=method.space,
         search=RandomSearchSettings(
-            indicators=getattr(method.search, "indicators", defaults.indicators),
-            objectives=getattr(method.search, "objectives", None),
-            batch_size=getattr(method.search, "batch_size", defaults.batch_size),
-            image_size=method.search.image_size,
+            indicators=getattr(own, "indicators", defaults.indicators),
+            objectives=getattr(own, "objectives", None),
+            batch_size=getattr(own, "batch_size", defaults.batch_size),
+            image_size=own.image_size,
             candidates=unique_candidates,
+            **{name: getattr(own, name) for name in kept},
         ),
         training=method.training,
     )

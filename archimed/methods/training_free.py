@@ -14,8 +14,8 @@ from archimed.candidate import Candidate
 from archimed.errors import SettingsError
 from archimed.evaluators.training_free import ALWAYS, TrainingFree
 from archimed.evaluators.workers import spread
-from archimed.genotype import random_genotype
 from archimed.indicators import Indicator, find_indicator
+from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Journal, SearchProblem
 from archimed.objectives import SignedSums, capability, eq5
 from archimed.search import SearchResult, search_population, select_best
@@ -41,7 +41,7 @@ class ScoringSettings:
     objectives: tuple[str, ...] | None = Field(
         default=None,
         description="signed sums of measurements to maximise, each rescaled over the population, for example "
-        "-macs,naswot+synflow (MSTF-NAS, Table IX); empty: Eq. 5 of the two indicators",
+        "-macs,naswot+synflow (MSTF-NAS, Table IX); empty: the indicator, or Eq. 5 of two",
     )
     batch_size: int = Field(
         default=64, ge=2, description="training images that candidates are scored on (Abdelfattah 2021)"
@@ -63,13 +63,15 @@ class ScoringSettings:
         return 0
 
     def objective_functions(self) -> SignedSums:
-        """The objectives asked for, or Eq. 5 of two indicators.
+        """The objectives asked for, or the one indicator, or Eq. 5 of two.
 
         Raises:
-            SettingsError: an objective names what is not measured, or Eq. 5 is wanted of other than two indicators.
+            SettingsError: an objective names what is not measured, or Eq. 5 is wanted of more than two indicators.
         """
         if self.objectives is None:
-            if len(self.indicators) != 2:
+            if len(self.indicators) == 1:
+                return SignedSums(self.indicators)
+            if len(self.indicators) > 2:
                 raise SettingsError(
                     f"Eq. 5 of MSTF-NAS takes two indicators; got {len(self.indicators)}. Name two with --set "
                     "search.indicators=A,B or write the objectives with --set search.objectives=A,B."
@@ -144,7 +146,8 @@ def score_candidates(
 def scoring_seconds(space: SearchSpace, settings: ScoringSettings, problem: SearchProblem) -> float:
     """How long it takes to score the planned candidates: each as long as the median of a few, the first left out."""
     rng = numpy_generator(problem.seed, "trial candidates")
-    genotypes = [random_genotype(space.choices, rng) for _ in range(TRIAL_CANDIDATES + 1)]
+    draw = drawing(space, settings, problem.task)
+    genotypes = [draw(rng) for _ in range(TRIAL_CANDIDATES + 1)]
     with problem.machine.session():
         measured = list(evaluator_of(space, settings, problem)()(genotypes))[1:]
     return settings.planned_candidates * statistics.median(one.seconds for one in measured)

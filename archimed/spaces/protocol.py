@@ -1,6 +1,6 @@
 """What a search space is: choices, and a network for every way of making them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from archimed.errors import SettingsError
@@ -8,7 +8,10 @@ from archimed.genotype import Choice, Genotype
 from archimed.task import ImagingTask
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
+
+    from archimed.spaces.budgets import Budgets, Cost
 
 Mixture = Mapping[str, "Tensor"]  # name of a mixed choice -> weight of each of its options [option]
 
@@ -80,6 +83,31 @@ class RelaxableSpace(SearchSpace, Protocol):
         Raises:
             SettingsError: the supernet mixes a share of its channels only.
         """
+        ...
+
+
+@runtime_checkable
+class BudgetedSpace(SearchSpace, Protocol):
+    """What a search within budgets needs: costs without building, and moves from network to network."""
+
+    def cost(self, genotype: Genotype, task: ImagingTask) -> "Cost":
+        """What the network of a genotype costs; exactly what one counts on the built network."""
+        ...
+
+    def least(self) -> Iterable[Genotype]:
+        """Genotypes such that no network of the space costs less than all of theirs."""
+        ...
+
+    def draw(self, rng: "np.random.Generator", task: ImagingTask, budgets: "Budgets") -> Genotype:
+        """A random genotype that keeps its budgets.
+
+        Raises:
+            SettingsError: none does.
+        """
+        ...
+
+    def mutated(self, genotype: Genotype, rng: "np.random.Generator") -> Genotype:
+        """The genotype with one block changed, whatever it then costs."""
         ...
 
 

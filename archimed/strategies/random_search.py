@@ -1,7 +1,8 @@
 """Random search: the baseline that any strategy has to beat."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from archimed.strategies.unique import RETRIES, draw_unique
 
 @dataclass
 class RandomSearch:
-    """A given number of different genotypes, each gene drawn uniformly; all that can be measured survive.
+    """A given number of different genotypes; all that can be measured survive.
 
     Attributes:
         choices: the decisions of the search space.
         count: different genotypes to ask for in all; fewer if the space has fewer.
         rng: the one source of chance.
         canonical: genotypes it maps to the same one count once.
+        draw: how one is drawn; None draws each gene uniformly.
         batch_size: genotypes asked for at a time.
         retries: how often duplicates are drawn again.
         survivors: everything told that was not dropped, in order.
@@ -29,6 +31,7 @@ class RandomSearch:
     count: int
     rng: np.random.Generator
     canonical: Canonical = as_it_is
+    draw: Callable[[np.random.Generator], Genotype] | None = None
     batch_size: int = 40
     retries: int = RETRIES
     survivors: list[Candidate] = field(default_factory=list)
@@ -46,4 +49,5 @@ class RandomSearch:
         self.survivors.extend(candidate for candidate in evaluated if candidate.dropped is None)
 
     def _random(self, count: int) -> list[Genotype]:
-        return [random_genotype(self.choices, self.rng) for _ in range(count)]
+        draw = self.draw or partial(random_genotype, self.choices)
+        return [draw(self.rng) for _ in range(count)]

@@ -40,7 +40,8 @@ unknown name is refused, with the nearest known one. The run keeps the whole res
 | `budget_seconds` | `--budget` | none | wall clock for the whole command, see the README |
 
 These options are short for dotted settings: `--folds` data.folds, `--baselines` evaluation.baselines, `--device`,
-`--workers` and `--threads` machine.device, machine.workers and machine.threads.
+`--workers` and `--threads` machine.device, machine.workers and machine.threads, `--budget-macs`, `--budget-params` and
+`--depth` search.budget_macs, search.budget_params and search.depth.
 
 ## mstf-nas
 
@@ -70,6 +71,12 @@ As mstf-nas, but for these settings:
 
 {darts}
 
+## zen-nas
+
+As mstf-nas, but for these settings:
+
+{zen_nas}
+
 ## random-search
 
 As mstf-nas, but for these settings of its search:
@@ -95,6 +102,7 @@ def page() -> str:
         mixsearch=table(row for row in methods["mixsearch"] if row not in common),
         emars=table(row for row in methods["emars"] if row not in common),
         darts=table(row for row in methods["darts"] if row not in common),
+        zen_nas=table(row for row in methods["zen-nas"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
     )

@@ -210,7 +210,6 @@ def test_images_with_masks_are_scored_by_patches_of_one_size() -> None:
     ("settings", "told"),
     [
         ({"indicators": ("naswot", "synflo")}, "synflow"),
-        ({"indicators": ("naswot",)}, "two indicators"),
         ({"indicators": ("naswot", "snip", "grasp")}, "two indicators"),
         ({"objectives": ("-mac", "naswot")}, "mac"),
         ({"objectives": ("-macs", "fisher")}, "fisher"),
