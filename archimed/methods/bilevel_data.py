@@ -1,6 +1,6 @@
 """What a bilevel search learns from: two halves of the training cases in step; and what judges its epochs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from archimed.errors import DataError
 from archimed.evaluation.metrics import metrics
 from archimed.methods.protocol import SearchProblem
 from archimed.seeding import torch_generator
+from archimed.strategies.bilevel import Load
 from archimed.strategies.mixtures import Mixture
 from archimed.task import ImagingTask
 from archimed.training.losses import training_loss
@@ -23,7 +24,6 @@ from archimed.training.prediction import predict_logits, probabilities
 from archimed.training.steps import NormalisedImages, batches
 
 VALIDATION_BATCH = 64
-Load = Callable[[], Batch]
 Step = tuple[Load, Load]  # how to get the batch that the weights learn from, and that of alpha
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor
 
 from archimed.errors import SearchError
-from archimed.methods.bilevel_data import SearchData, Step
+from archimed.methods.bilevel_data import SearchData
 from archimed.methods.bilevel_found import Found, fingerprint, found_again, picked
 from archimed.methods.bilevel_state import SearchEpoch, SearchFolder, SearchState
 from archimed.methods.protocol import Journal
 from archimed.methods.supernet_memory import build_supernet, settle_memory
 from archimed.seeding import torch_generator, torch_seed
 from archimed.spaces.protocol import RelaxableSpace
-from archimed.strategies.bilevel import BilevelSettings, Learner, Memory, learning_rate_at
+from archimed.strategies.bilevel import BilevelSettings, GoOn, Learner, Load, Memory, learning_rate_at
 from archimed.strategies.mixtures import SKIP, count_skips, draw_alpha, entropies, mixture_of, share_of
 from archimed.training.steps import refuse_batches_of_one
 
@@ -107,7 +108,8 @@ class _Search:
         refuse_batches_of_one(supernet, min(size, *self.sizes), "search.batch_size")
         problem.machine.place_network(supernet)
         alpha = draw_alpha(self.space.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, self.data.batch_loss)
+        architecture = settings.architecture_step(alpha, problem.task, problem.seed)
+        learner = Learner.of(supernet, architecture, settings, self.data.batch_loss)
         return SearchState(learner, chosen, size, cautions=cautions)
 
     def _is_over(self, records: Sequence[SearchEpoch]) -> bool:
@@ -128,24 +130,32 @@ class _Search:
         learner.supernet.train()
         losses: list[tuple[int, float, float | None]] = []
         steps = self.data.steps(epoch, state.batch_size)
+        learning = epoch > self.settings.warmup_epochs
+        dealt = learner.architecture.dealt([load for _, load in steps]) if learning else [()] * len(steps)
         with torch_seed(problem.seed, "bilevel", epoch, "layers"):
             for number, step in enumerate(steps, start=1):
                 if self.journal.stop():
                     break
-                losses.append(self._step(learner, epoch, step))
-                self.journal.progress(
-                    round(epoch - 1 + number / len(steps), 3), self.settings.epochs, _note(state.records)
-                )
+                tell = partial(self._tell, state, number - 1, len(steps))
+                losses.append(self._step(learner, epoch, (step[0], dealt[number - 1]), tell))
+                tell(1.0)
         if not losses:
             return None
         return self._record(state, epoch, losses, len(losses) == len(steps), started)
 
-    def _step(self, learner: Learner, epoch: int, step: Step) -> tuple[int, float, float | None]:
-        """One step on the weights and, unless warming up, one on alpha; the images of the first, and both losses."""
+    def _tell(self, state: SearchState, done: int, steps: int, share: float) -> bool:
+        """Tell how many steps of the epoch under way are done, and the share of the next; whether to go on."""
+        at = len(state.records) + (done + share) / steps
+        self.journal.progress(round(at, 3), self.settings.epochs, _note(state.records))
+        return share == 1 or not self.journal.stop()
+
+    def _step(
+        self, learner: Learner, epoch: int, loads: tuple[Load, Sequence[Load]], go_on: GoOn
+    ) -> tuple[int, float, float | None]:
+        """One step on the weights and, with batches for it, one on alpha; the images of the first, and both losses."""
         try:
-            weight_batch = step[0]()
-            architecture_batch = step[1]() if epoch > self.settings.warmup_epochs else None
-            on_weights, on_alpha = learner.learn(weight_batch, architecture_batch)
+            weight_batch = loads[0]()
+            on_weights, on_alpha = learner.learn(weight_batch, loads[1], go_on)
             losses = _finite(on_weights, epoch), None if on_alpha is None else _finite(on_alpha, epoch)
         except torch.cuda.OutOfMemoryError:
             raise OutOfMemoryError from None
@@ -184,6 +194,7 @@ class _Search:
             kind_entropy=kind_entropy,
             skips=count_skips(self.space.derive(mixture), self.space.choices),
             alpha={name: numbers.detach().tolist() for name, numbers in state.learner.alpha.items()},
+            architecture=state.learner.architecture.told(),
             complete=complete,
             seconds=time.perf_counter() - started,
         )

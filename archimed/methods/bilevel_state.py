@@ -27,6 +27,7 @@ class SearchEpoch:
         kind_entropy: the same of the choices between kinds of cell, where there are any.
         skips: skip connections of the derived normal cell.
         alpha: of each mixed choice, after the epoch.
+        architecture: what the steps on alpha tell beside their loss.
         complete: False if the time budget ended it.
         seconds: wall-clock time, validation included.
     """
@@ -46,6 +47,7 @@ class SearchEpoch:
     complete: bool
     seconds: float
     kind_entropy: float | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """One line of epochs.jsonl."""
@@ -85,7 +87,7 @@ class SearchFolder(StateFiles):
             supernet=learner.supernet.state_dict(),
             alpha=learner.alpha,
             weights=optimizer_tensors(learner.weights),
-            architecture=optimizer_tensors(learner.architecture),
+            architecture=optimizer_tensors(learner.architecture.optimizer),
         )
         text = {
             "memory": state.memory,
@@ -112,7 +114,7 @@ def _restored(kept: Kept, make: MakeState) -> SearchState:
     for name, numbers in below("alpha.", tensors).items():
         learner.alpha[name].data.copy_(numbers)
     restore_optimizer(learner.weights, below("weights.", tensors))
-    restore_optimizer(learner.architecture, below("architecture.", tensors))
+    restore_optimizer(learner.architecture.optimizer, below("architecture.", tensors))
     state.records[:] = [SearchEpoch(**record) for record in text["records"]]
     state.cautions[:] = text["cautions"]
     return state

@@ -14,12 +14,12 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from archimed.methods.differentiable import BilevelMethod
 from archimed.spaces import SearchSpace
 from archimed.spaces.darts_cell import DartsCellSpace
-from archimed.strategies.bilevel import BilevelSettings
+from archimed.strategies.gradient import GradientSettings
 from archimed.training.recipe import Recipe
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DartsSearch(BilevelSettings):
+class DartsSearch(GradientSettings):
     """The bilevel search, and the supernet's size."""
 
     width: int | None = Field(

@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from archimed.errors import SettingsError
@@ -22,7 +23,7 @@ from archimed.training.recipe import Recipe
 
 OF_THE_SUPERNET = ("width", "num_cells")  # settings of the search that replace those of the space
 TRIAL_STEPS = 2
-VALIDATION_COST = 1 / 6  # of an image in validation, in units of a pair of steps on one: one pass of six
+VALIDATION_COST = 1 / 3  # of an image in validation, in units of a step on the weights on one: one pass of three
 RULES = {
     "auc": "the epoch of the highest validation AUC of the supernet, of equals the lower loss, then the earlier",
     "loss": "the epoch of the lowest validation loss of the supernet, of equals the earlier",
@@ -92,15 +93,25 @@ def bilevel_seconds(space: RelaxableSpace, settings: BilevelSettings, data: Sear
         built = build_supernet(space, problem.task, settings, memory, problem.seed, data.further_tasks)
         supernet = machine.place_network(built)
         alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
-        learner = Learner.of(supernet, alpha, settings, data.batch_loss)
-        times = []
-        for _ in range(TRIAL_STEPS + 1):
-            started = time.perf_counter()
-            on_weights, _ = learner.learn(steps[0][0](), steps[0][1]())
-            float(on_weights)  # reading the loss waits for a GPU
-            times.append(time.perf_counter() - started)
-    each = statistics.median(times[1:])
-    return settings.epochs * each * (len(steps) + VALIDATION_COST * data.validation_size / size)
+        architecture = settings.architecture_step(alpha, problem.task, problem.seed)
+        learner = Learner.of(supernet, architecture, settings, data.batch_loss)
+        batches = steps[0][0](), steps[0][1]()
+        on_weights = trial_seconds(lambda: float(learner.learn_weights(batches[0])))  # reading waits for a GPU
+        on_alpha = trial_seconds(lambda: architecture.rehearse(learner, batches[1]))
+    validation = VALIDATION_COST * on_weights * data.validation_size / size
+    learning = settings.epochs - settings.warmup_epochs
+    epochs = settings.epochs * (len(steps) * on_weights + validation)
+    return epochs + learning * architecture.rehearsals(len(steps)) * on_alpha
+
+
+def trial_seconds(step: Callable[[], object]) -> float:
+    """The median time of a few steps, the first left out."""
+    times = []
+    for _ in range(TRIAL_STEPS + 1):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
 
 
 class BilevelMethod:

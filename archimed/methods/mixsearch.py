@@ -25,7 +25,8 @@ from archimed.methods.protocol import DataSets, Journal, SearchOutcome, SearchPr
 from archimed.methods.rivals import like_sized_rival
 from archimed.methods.stages import journal_of_stage
 from archimed.spaces.weaved_unet import WeavedUnetSpace
-from archimed.strategies.bilevel import BilevelSettings, Turns
+from archimed.strategies.bilevel import Turns
+from archimed.strategies.gradient import GradientSettings
 from archimed.strategies.mixtures import KINDS
 from archimed.training.recipe import Recipe
 
@@ -42,7 +43,7 @@ RECIPE = Recipe(  # ours, for small data sets and few steps; the baselines' too.
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class MixSearchSearch(MixingSettings, BilevelSettings):
+class MixSearchSearch(MixingSettings, GradientSettings):
     """The two stages, at a size for two processor cores; `paper` has the paper's."""
 
     mode: Mode = Field(
@@ -124,6 +125,7 @@ class MixSearch:
             "space.width": 16,
             "space.depth": 6,
             "space.layers": 10,
+            "space.details": False,
             "search.first_depth": 5,
             "search.first_layers": 8,
             "search.epochs": 80,

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from archimed.methods.differentiable import BilevelMethod
 from archimed.spaces import SearchSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
-from archimed.strategies.bilevel import BilevelSettings
+from archimed.strategies.gradient import GradientSettings
 from archimed.training.recipe import Recipe
 
 RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
@@ -44,7 +44,7 @@ PLAIN = {  # what RECIPE adds to the protocol of MedMNIST, undone
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class MmNasSearch(BilevelSettings):
+class MmNasSearch(GradientSettings):
     """The bilevel search at a size for tens or hundreds of volumes and a processor; `paper` has the paper's."""
 
     epochs: int = Field(

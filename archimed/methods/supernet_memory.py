@@ -104,7 +104,8 @@ def step_bytes(
     small = replace(task, image_size=size)
     supernet = machine.place_network(build_supernet(space, small, settings, memory, problem.seed, data.further_tasks))
     alpha = draw_alpha(space.mixed_choices, torch_generator(problem.seed, "alpha"))
-    learner = Learner.of(supernet, alpha, settings, data.on(machine).batch_loss)
+    architecture = settings.architecture_step(alpha, small, problem.seed)
+    learner = Learner.of(supernet, architecture, settings, data.on(machine).batch_loss)
     learner.learn_weights(_blank(small, COUNTS[0], machine))  # the optimizer's own memory is counted below
     peaks = []
     for count in COUNTS:
@@ -120,7 +121,8 @@ def step_bytes(
 
 
 def _pair(learner: Learner, batch: Batch) -> None:
-    learner.learn(batch, batch)
+    learner.architecture.rehearse(learner, batch)
+    learner.learn_weights(batch)
 
 
 def _blank(task: ImagingTask, count: int, machine: Machine) -> Batch:

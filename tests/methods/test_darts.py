@@ -25,7 +25,8 @@ from archimed.methods.darts import Darts, DartsSearch
 from archimed.methods.protocol import Journal, Method, SearchProblem
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.nsganet_cell import NsganetCellSpace
-from archimed.strategies.bilevel import BilevelSettings, Learner
+from archimed.strategies.bilevel import Learner
+from archimed.strategies.gradient import GradientSettings
 from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
@@ -33,7 +34,7 @@ from archimed.training.memory import free_bytes, peak_bytes
 from tests.methods.toy_supernet import OPTIONS, ToySpace, ToySupernet
 
 NORMALISE = Normalisation.from_json({"full_scale": 255.0, "mean": [0.5], "std": [0.5]})
-SETTINGS = BilevelSettings(epochs=3, batch_size=4, memory="none", alpha_learning_rate=0.05)
+SETTINGS = GradientSettings(epochs=3, batch_size=4, memory="none", alpha_learning_rate=0.05)
 DARTS = Darts(
     space=DartsCellSpace(num_cells=3, num_nodes=1, width=8, stem_stride=2),
     search=DartsSearch(epochs=2, batch_size=6, width=4, num_cells=3, memory="none"),
@@ -52,7 +53,7 @@ def problem(seed: int = 0, count: int = 24, size: int = 8, dims: int = 2, **name
     return SearchProblem(task, subset, part, NORMALISE, seed, Machine(threads=1), **named)
 
 
-def search_bilevel(space: Any, settings: BilevelSettings, whole: SearchProblem, journal: Journal) -> Found:
+def search_bilevel(space: Any, settings: GradientSettings, whole: SearchProblem, journal: Journal) -> Found:
     return bilevel_loop.search_bilevel(space, settings, CaseHalves(whole), journal)
 
 
@@ -225,10 +226,10 @@ def test_each_half_is_seen_in_step_and_the_weights_never_see_the_other(monkeypat
     seen: dict[str, list[bytes]] = {"weights": [], "alpha": []}
     learn = Learner.learn
 
-    def watched(self: Any, weight_batch: Any, architecture_batch: Any) -> Any:
-        for name, batch in (("weights", weight_batch), ("alpha", architecture_batch)):
+    def watched(self: Any, weight_batch: Any, loads: Any, go_on: Any) -> Any:
+        for name, batch in (("weights", weight_batch), *(("alpha", load()) for load in loads)):
             seen[name] += [image.numpy().tobytes() for image in batch.images]
-        return learn(self, weight_batch, architecture_batch)
+        return learn(self, weight_batch, loads, go_on)
 
     estimates(monkeypatch, 8, none=1)
     monkeypatch.setattr(Learner, "learn", watched)
@@ -403,7 +404,8 @@ def test_the_estimate_is_near_the_peak_of_a_real_step() -> None:
         told = supernet_memory.step_bytes(space, settings, CaseHalves(whole), memory, 6)
         supernet = supernet_memory.build_supernet(space, whole.task, settings, memory, 0)
         alpha = draw_alpha(space.mixed_choices, torch.Generator())
-        learner = Learner.of(supernet, alpha, settings, CaseHalves(whole).batch_loss)
+        architecture = settings.architecture_step(alpha, whole.task, 0)
+        learner = Learner.of(supernet, architecture, settings, CaseHalves(whole).batch_loss)
         batch = supernet_memory._blank(whole.task, 6, whole.machine)
         assert told == pytest.approx(peak_bytes(lambda: supernet_memory._pair(learner, batch)), rel=0.3)  # noqa: B023
     assert 0 < free_bytes("cpu") < 2**50

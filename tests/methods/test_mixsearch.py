@@ -27,7 +27,8 @@ from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProb
 from archimed.methods.rivals import parameter_count
 from archimed.spaces.fixed import ResNet
 from archimed.spaces.weaved_unet import WeavedUnetSpace
-from archimed.strategies.bilevel import BilevelSettings, Learner, Turns, learning_rate_at
+from archimed.strategies.bilevel import Learner, Turns, learning_rate_at
+from archimed.strategies.gradient import GradientSettings
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.mask_loss import mask_loss
@@ -196,9 +197,10 @@ def test_weights_step_first_then_beta_then_alpha_with_the_new_beta() -> None:
         return (weight * beta[0] * cells[1] * batch.images.sum() - 1).square()
 
     settings = replace(SEARCH, learning_rate=0.1, alpha_learning_rate=0.05)
-    learner = Learner.of(Net(), alpha, settings, loss)
+    task = ImagingTask("binary", ("no", "yes"), 1, (8, 8))
+    learner = Learner.of(Net(), settings.architecture_step(alpha, task, 0), settings, loss)
     batch = Batch(torch.ones(1, 1), torch.zeros(1))
-    learner.learn(batch, batch)
+    learner.learn(batch, [lambda: batch])
     (w0, b0, a0), (w1, b1, a1), (w2, b2, a2) = seen
     assert (b0, a0) == (b1, a1)  # the weights have stepped alone
     assert w0 != w1 == w2
@@ -206,7 +208,7 @@ def test_weights_step_first_then_beta_then_alpha_with_the_new_beta() -> None:
     assert a1 == a2
     assert alpha["type.d1.l3"].tolist() == b2
     assert alpha["down.node1.input1"].tolist() != a2
-    assert BilevelSettings().turns.groups(alpha) == [list(alpha)]
+    assert GradientSettings().turns.groups(alpha) == [list(alpha)]
     assert settings.turns.groups(alpha) == [["type.d1.l3"], ["down.node1.input1"]]
 
 

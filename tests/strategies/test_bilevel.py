@@ -14,14 +14,8 @@ from archimed.genotype import Choice
 from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.fusion_cell import FusionCellSpace
 from archimed.spaces.protocol import RelaxableSpace
-from archimed.strategies.bilevel import (
-    BilevelSettings,
-    Learner,
-    first_order,
-    learning_rate_at,
-    second_order,
-    weight_step,
-)
+from archimed.strategies.bilevel import Learner, learning_rate_at, weight_step
+from archimed.strategies.gradient import GradientSettings, first_order, second_order
 from archimed.strategies.mixtures import ALPHA_SPREAD, count_skips, draw_alpha, entropy_of, mixture_of, share_of
 from archimed.task import ImagingTask
 from tests.methods.toy_supernet import ToySpace
@@ -133,8 +127,8 @@ def test_gradients_do_not_depend_on_the_order_of_memory() -> None:
 def test_a_weight_step_is_one_of_sgd_and_leaves_alpha_alone() -> None:
     supernet, alpha, (batch, _) = made(ToySpace(), FLAT)
     other, numbers, _ = made(ToySpace(), FLAT)
-    settings = BilevelSettings(learning_rate=0.5, clip=0.01)
-    learner = Learner.of(supernet, alpha, settings, batch_loss)
+    settings = GradientSettings(learning_rate=0.5, clip=0.01)
+    learner = Learner.of(supernet, settings.architecture_step(alpha, FLAT, 0), settings, batch_loss)
     value = learner.learn_weights(batch)
     loss = loss_at(other, batch, {name: one.detach() for name, one in mixture_of(numbers).items()})
     loss.backward()
@@ -155,19 +149,21 @@ def test_alpha_learns_what_the_architecture_half_asks_for(order: Any) -> None:
     torch.manual_seed(0)
     supernet = space.supernet(FLAT)
     alpha = draw_alpha(space.mixed_choices, torch.Generator().manual_seed(0))
-    learner = Learner.of(supernet, alpha, BilevelSettings(order=order, alpha_learning_rate=0.05), batch_loss)
+    settings = GradientSettings(order=order, alpha_learning_rate=0.05)
+    learner = Learner.of(supernet, settings.architecture_step(alpha, FLAT, 0), settings, batch_loss)
     for _ in range(25):
         target = torch.arange(8) % 2
-        images = torch.randn(8, 2, 8, 8) + 2 * target[:, None, None, None]
-        learner.learn_architecture(Batch(images, target), Batch(images, target))
-        learner.learn_weights(Batch(images, target))
+        batch = Batch(torch.randn(8, 2, 8, 8) + 2 * target[:, None, None, None], target)
+        learner.learn_architecture([lambda batch=batch: batch], batch)  # type: ignore[misc]
+        learner.learn_weights(batch)
     mixture = mixture_of(alpha)["normal.node1.input1"]
     assert int(mixture.argmax()) == space.mixed_choices[0].options.index("signal")
 
 
 def test_a_step_in_which_no_gradient_passes_gives_alpha_none() -> None:
     supernet, alpha, (batch, _) = made(ToySpace(), FLAT)
-    learner = Learner.of(supernet, alpha, BilevelSettings(), batch_loss)
+    settings = GradientSettings()
+    learner = Learner.of(supernet, settings.architecture_step(alpha, FLAT, 0), settings, batch_loss)
     weight_step(supernet, alpha, learner.loss(batch), learner.weights, 5.0)
     assert all(numbers.grad is None for numbers in alpha.values())
 
@@ -184,7 +180,7 @@ def test_alpha_begins_near_zero_by_the_generator_alone() -> None:
 
 
 def test_the_rate_falls_along_a_cosine() -> None:
-    settings = BilevelSettings(epochs=10)
+    settings = GradientSettings(epochs=10)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, settings.least_learning_rate)
     for epoch in range(1, 11):
@@ -216,4 +212,4 @@ def test_skips_of_the_normal_cell_are_counted() -> None:
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        BilevelSettings(**wrong)
+        GradientSettings(**wrong)
