@@ -21,6 +21,7 @@ class ImagingTask:
         image_size: pixels per axis, without channels: (height, width) or (depth, height, width).
         channel_names: what each channel shows, for example "PET"; empty where the data do not say. A last one called
             "region" holds the region of interest, 0 or 1, and is no image.
+        normal_label: the label of a multi-label task that says that nothing was found; None where there is none.
     """
 
     kind: TaskKind
@@ -28,6 +29,7 @@ class ImagingTask:
     channels: int
     image_size: tuple[int, ...]
     channel_names: tuple[str, ...] = ()
+    normal_label: str | None = None
 
     @property
     def has_region(self) -> bool:

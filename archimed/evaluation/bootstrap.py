@@ -32,7 +32,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from archimed.evaluation.counts import ratio
-from archimed.evaluation.metrics import Resampled, metrics, weighted_metrics
+from archimed.evaluation.metrics import Resampled, Thresholds, metrics, weighted_metrics
 from archimed.seeding import derive_seed, numpy_generator
 from archimed.task import ImagingTask
 
@@ -77,7 +77,7 @@ class RepeatPredictions:
         patients: the patient of each case [case].
         target: class indices [case], or labels [case, label] with NaN where unknown.
         probabilities: [case, class].
-        threshold: a case is called positive above it (binary and multi-label tasks).
+        threshold: a case is called positive above it (binary tasks), or above that of the label (multi-label).
     """
 
     fold: int
@@ -86,7 +86,7 @@ class RepeatPredictions:
     patients: tuple[str, ...]
     target: Num[np.ndarray, "case *label"]
     probabilities: Float[np.ndarray, "case class"]
-    threshold: float = 0.5
+    threshold: Thresholds = 0.5
 
     def metrics(self, task: ImagingTask) -> dict[str, float | None]:
         """See `archimed.evaluation.metrics.metrics`."""

@@ -55,6 +55,12 @@ class Counts:
         return np.where(self.actual > 0, ratio(2 * self.hits, self.given + self.actual), np.nan)
 
     @cached_property
+    def balance(self) -> Rates:
+        """(TPR + 1 - FPR) / 2, the mean of sensitivity and specificity; NaN unless both answers occur."""
+        mean: Rates = (self.sensitivity + self.specificity) / 2
+        return mean
+
+    @cached_property
     def accuracy(self) -> Rates:
         """Share of the known cases in which the question "is it of this class" was answered rightly."""
         return ratio(self.known - self.actual - self.given + 2 * self.hits, self.known)

@@ -12,13 +12,14 @@ from archimed.evaluation.counts import Counts, count, mean_if_all_present, mean_
 from archimed.task import ImagingTask
 
 Resampled = dict[str, Float[np.ndarray, " resample"]]
+Thresholds = float | tuple[float, ...]  # one for all labels, or one for each
 
 
 def metrics(
     task: ImagingTask,
     target: Num[np.ndarray, "case *label"],
     probabilities: Float[np.ndarray, "case class"],
-    threshold: float = 0.5,
+    threshold: Thresholds = 0.5,
 ) -> dict[str, float | None]:
     """Every metric of the task; None where the data leave it undefined.
 
@@ -36,13 +37,16 @@ def metrics(
 
     Multi-label: auc (mean over labels of which both answers are known), macro_f1, sensitivity, precision (means over
     labels with a known positive), specificity, label_accuracy, log_loss, brier (means over labels), and exact_match:
-    the share of images of which every label is right, among those whose labels are all known.
+    the share of images of which every label is right, among those whose labels are all known (the X-ray study's "Mean
+    Accuracy", Eq. 1). If the task has a normal label, of that one: normal_f1, normal_sensitivity (TPR),
+    normal_specificity (1 - FPR), normal_precision and normal_weighted_tpr_fpr, (TPR + 1 - FPR) / 2 (Eq. 5).
 
     Args:
         task: what was asked; segmentation has other metrics.
         target: class indices [case], or labels [case, label] as 0, 1 or NaN where unknown.
         probabilities: one column per class or label.
-        threshold: a case is called positive above it (binary and multi-label); other tasks take the likeliest class.
+        threshold: a case is called positive above it (binary), or above that of the label (multi-label); other tasks
+            take the likeliest class.
 
     Raises:
         ValueError: if shapes, classes or probabilities do not fit the task.
@@ -57,7 +61,7 @@ def weighted_metrics(
     target: Num[np.ndarray, "case *label"],
     probabilities: Float[np.ndarray, "case class"],
     weights: Float[np.ndarray, "case resample"],
-    threshold: float = 0.5,
+    threshold: Thresholds = 0.5,
 ) -> Resampled:
     """Every metric of the task in every resample; NaN where undefined.
 
@@ -77,7 +81,7 @@ def weighted_metrics(
     answers = answer_table(task, probabilities, threshold)
     counts = count(truth, answers, weights)
     if task.kind == "multi-label":
-        return _label_metrics(truth, answers, probabilities, weights, counts)
+        return _label_metrics(truth, answers, probabilities, weights, counts) | _normal_metrics(task, counts)
     values = _class_metrics(task, truth, probabilities, weights, counts)
     if task.kind == "ordinal":
         values |= _grade_metrics(target.astype(np.float64), answers.argmax(axis=1).astype(np.float64), weights)
@@ -88,7 +92,7 @@ def class_table(
     task: ImagingTask,
     target: Num[np.ndarray, "case *label"],
     probabilities: Float[np.ndarray, "case class"],
-    threshold: float = 0.5,
+    threshold: Thresholds = 0.5,
 ) -> list[dict[str, str | int | float | None]]:
     """One row per class or label: name, known cases, positives, auc, f1, sensitivity, specificity, precision, accuracy.
 
@@ -124,11 +128,12 @@ def truth_table(task: ImagingTask, target: Num[np.ndarray, "case *label"]) -> Fl
 
 
 def answer_table(
-    task: ImagingTask, probabilities: Float[np.ndarray, "case class"], threshold: float = 0.5
+    task: ImagingTask, probabilities: Float[np.ndarray, "case class"], threshold: Thresholds = 0.5
 ) -> Bool[np.ndarray, "case class"]:
     """What the network answers: True where it gives the class or label."""
     if task.kind == "multi-label":
-        return probabilities > threshold
+        given: Bool[np.ndarray, "case label"] = probabilities > np.asarray(threshold)
+        return given
     if task.kind == "binary":
         positive = probabilities[:, -1:] > threshold
         return np.concatenate([~positive, positive], axis=1)
@@ -232,6 +237,42 @@ def _label_metrics(
         "label_accuracy": mean_of_defined(counts.accuracy),
         "log_loss": mean_of_defined(ratio(losses.T @ weights, counts.known)),
         "brier": mean_of_defined(ratio(errors.T @ weights, counts.known)),
+    }
+
+
+def _normal_metrics(task: ImagingTask, counts: Counts) -> Resampled:
+    """Rates of the normal label (X-ray study, Sec. 3.4.2); none for a task without one."""
+    if task.normal_label is None:
+        return {}
+    k = task.class_names.index(task.normal_label)
+    return {
+        "normal_f1": counts.f1[k],
+        "normal_sensitivity": counts.sensitivity[k],
+        "normal_specificity": counts.specificity[k],
+        "normal_precision": counts.precision[k],
+        "normal_weighted_tpr_fpr": counts.balance[k],
+    }
+
+
+def label_rates(
+    task: ImagingTask,
+    target: Num[np.ndarray, "case label"],
+    probabilities: Float[np.ndarray, "case label"],
+    weights: Float[np.ndarray, "case resample"],
+    threshold: Thresholds = 0.5,
+) -> dict[str, Float[np.ndarray, "label resample"]]:
+    """Rates of every label by itself in every resample, NaN where undefined; arguments as of `weighted_metrics`."""
+    check_predictions(task, target, probabilities)
+    truth = truth_table(task, target)
+    counts = count(truth, answer_table(task, probabilities, threshold), weights)
+    return {
+        "auc": _areas(truth, probabilities.astype(np.float64), weights),
+        "f1": counts.f1,
+        "sensitivity": counts.sensitivity,
+        "specificity": counts.specificity,
+        "precision": counts.precision,
+        "accuracy": counts.accuracy,
+        "weighted_tpr_fpr": counts.balance,
     }
 
 

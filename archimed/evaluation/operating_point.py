@@ -49,7 +49,7 @@ def threshold_for_sensitivity(
         return None
     ordered = np.sort(scores[positive])[::-1]
     needed = int(np.ceil(required * len(ordered) - 1e-9))
-    return _below(float(ordered[needed - 1]), scores)
+    return below(float(ordered[needed - 1]), scores)
 
 
 def threshold_of_best_f1(positive: Bool[np.ndarray, " case"], scores: Float[np.ndarray, " case"]) -> float | None:
@@ -61,7 +61,7 @@ def threshold_of_best_f1(positive: Bool[np.ndarray, " case"], scores: Float[np.n
     called = len(scores) - np.searchsorted(ordered_all, lowest_called)
     hits = positive.sum() - np.searchsorted(ordered_hits, lowest_called)
     f1 = 2 * hits / (called + positive.sum())
-    return _below(float(lowest_called[int(f1.argmax())]), scores)
+    return below(float(lowest_called[int(f1.argmax())]), scores)
 
 
 def operating_point(
@@ -119,7 +119,7 @@ def _rule(required_sensitivity: float | None) -> str:
     return f"highest threshold that finds at least {required_sensitivity:.1%} of the positive validation cases"
 
 
-def _below(score: float, scores: Float[np.ndarray, " case"]) -> float:
+def below(score: float, scores: Float[np.ndarray, " case"]) -> float:
     """A threshold between this score and the next lower one; below every score if there is none."""
     lower = scores[scores < score]
     if len(lower):

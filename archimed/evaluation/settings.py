@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 SURFACE_TOLERANCE_MM = 1.0
+ThresholdRule = Literal["best-f1", "best-balance", "half"]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -27,6 +28,17 @@ class EvaluationSettings:
         le=1,
         description="share of positive cases to find, for which a threshold is chosen on validation (binary tasks); "
         "without it the threshold of the best F1 is reported (MSTF-NAS, Sec. IV-D)",
+    )
+    label_thresholds: ThresholdRule = Field(
+        default="best-f1",
+        description="the threshold above which a label of a multi-label task is given, for each label and training by "
+        "itself: best-f1 and best-balance choose it on validation, by the label's F1 or by its (TPR + 1 - FPR) / 2; "
+        "half is 0.5 for all, and so is a label that no validation case has (ours; the X-ray study does not tell)",
+    )
+    normal_label: str = Field(
+        default="auto",
+        description="the label of a multi-label task that says that nothing was found, whose rates are told by "
+        "themselves (X-ray study, Sec. 3.4.2): its name; auto takes the one called normal, no finding or healthy; none",
     )
     calibration_bins: int = Field(
         default=10, ge=2, description="bins of the reliability diagram, of about equal counts"
