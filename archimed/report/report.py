@@ -14,6 +14,7 @@ from archimed.report import (
     cases,
     datasets,
     evolving,
+    explaining,
     learning,
     mask_results,
     results,
@@ -44,14 +45,16 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         RunError: the folder has no summary.json, or a file of it is damaged.
     """
-    run = read_run(run_folder)
-    page = contents(run)
+    return write_page(run_folder / "report.html", contents(read_run(run_folder)))
+
+
+def write_page(path: Path, page: Mapping[str, Any], template: str = "page.html") -> Path:
+    """Write a page, and beside it figures/*.svg and tables/*.csv of all that it shows; return its path."""
     for figure in found(page, Figure):
-        write_text(run_folder / "figures" / f"{file_name(figure.name)}.svg", figure.standalone())
+        write_text(path.parent / "figures" / f"{file_name(figure.name)}.svg", figure.standalone())
     for table in found(page, Table):
-        write_text(run_folder / "tables" / f"{file_name(table.name)}.csv", comma_separated(table))
-    path = run_folder / "report.html"
-    write_text(path, render(page))
+        write_text(path.parent / "tables" / f"{file_name(table.name)}.csv", comma_separated(table))
+    write_text(path, render(page, template))
     return path
 
 
@@ -86,6 +89,7 @@ def contents(run: Run) -> dict[str, Any]:
         "lesion_figures": lesion_figures(sizes.groups, list(sizes.cells.items()), sizes.metric) if sizes else [],
         "cases": cases.case_groups(run),
         "no_cases": cases.why_no_cases(run),
+        "explained": explaining.explanations(run),
         "answers": answer_figures(run),
         "classes": class_results(run),
         "operating": tables.operating_table(run),
@@ -149,8 +153,8 @@ def more_architectures(run: Run, chosen: Record) -> list[tuple[str, list[Figure]
     return list(found.items())
 
 
-def render(page: Mapping[str, Any]) -> str:
-    """The page as HTML; every value is escaped unless it is a drawing of ours."""
+def render(page: Mapping[str, Any], template: str = "page.html") -> str:
+    """A page as HTML; every value is escaped unless it is a drawing of ours."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -163,7 +167,7 @@ def render(page: Mapping[str, Any]) -> str:
     )
     environment.filters["drawing"] = lambda figure: Markup(figure.inline())  # noqa: S704 (its text is escaped there)
     style = environment.get_template("style.css").render(colours=COLOURS) + chart_rules()
-    html = environment.get_template("page.html").render(page, style=Markup(style))  # noqa: S704 (our own)
+    html = environment.get_template(template).render(page, style=Markup(style))  # noqa: S704 (our own)
     return words.printable(html)
 
 

@@ -131,7 +131,10 @@ def metric_name(metric: str) -> str:
 
 
 def network_name(name: str) -> str:
-    """A network as readers know it: pet-only is "PET only"."""
+    """A network as readers know it: pet-only is "PET only"; what follows in brackets stays."""
+    name, bracket, rest = name.partition(" (")
+    if bracket:
+        return f"{network_name(name)} ({rest}"
     modality = name.removesuffix("-only").replace("-", " ")
     if name in NETWORK_NAMES or not name.endswith("-only") or not modality:
         return NETWORK_NAMES.get(name, name)
@@ -156,6 +159,12 @@ def interval(cell: object, places: int = 3) -> str:
         return ""
     low, high = number(cell.get("low")), number(cell.get("high"))
     return "" if low is None or high is None else f"{low:.{places}f}–{high:.{places}f}"
+
+
+def span_words(low: object, high: object) -> str:
+    """From low to high in words, "−0.02 to 0.05"; one of them if they are the same."""
+    words = [str(limit).replace("-", "−") for limit in (low, high)]
+    return words[0] if words[0] == words[1] else f"{words[0]} to {words[1]}"
 
 
 def count(value: object) -> str:

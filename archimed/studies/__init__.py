@@ -1,0 +1,1 @@
+"""Studies over several networks or runs: comparisons of finished runs, and how well indicators rank networks."""
