@@ -2,7 +2,7 @@
 
 import typer
 
-from archimed.cli import data, doctor, evaluate, listing, run, stages
+from archimed.cli import compare, data, doctor, evaluate, listing, run, stages
 
 app = typer.Typer(
     name="archimed",
@@ -18,6 +18,7 @@ app.command("search")(stages.search)
 app.command("train")(stages.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(stages.report)
+app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.command("list")(listing.list_parts)
 app.command("doctor")(doctor.doctor)
