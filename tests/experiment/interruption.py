@@ -1,4 +1,4 @@
-"""Stops a run at its k-th step: after a file took its name, inside a line of a log, or when progress was told."""
+"""Stops a run at a step, by number or name: a file took its name, inside a line of a log, progress was told."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,15 +15,17 @@ class Interrupted(BaseException):
 
 
 class Steps(Silent):
-    """Counts the steps of a run; at step `stop` it raises Interrupted, and ever after."""
+    """Counts the steps of a run; at step `stop`, or the first so called, it raises Interrupted, and ever after."""
 
-    def __init__(self, stop: int | None = None) -> None:
+    def __init__(self, stop: int | str | None = None) -> None:
         self.stop = stop
         self.names: list[str] = []
 
     def step(self, name: str) -> None:
         self.names.append(name)
-        if self.stop is not None and len(self.names) >= self.stop:
+        if isinstance(self.stop, str) and name.startswith(self.stop):
+            self.stop = len(self.names)
+        if isinstance(self.stop, int) and len(self.names) >= self.stop:
             raise Interrupted(name)
 
     def stage(self, name: str) -> None:
@@ -74,8 +76,8 @@ class TornFile:
         self.file.write(text[len(text) // 2 :])
 
 
-def interrupted_at(stop: int | None, work: Callable[[Steps], object]) -> Steps:
-    """Do the work until its step `stop`; to its end if there are fewer or `stop` is None."""
+def interrupted_at(stop: int | str | None, work: Callable[[Steps], object]) -> Steps:
+    """Do the work until its step `stop`, or the first whose name begins so; to its end without such a step."""
     steps = Steps(stop)
     with files_watched(steps), suppress(Interrupted):
         work(steps)

@@ -89,13 +89,12 @@ def result_of(run: Path) -> dict[str, Any]:
     """All that must not depend on how often a run was interrupted: every result file, seconds aside."""
     parts: dict[str, Any] = {
         "summary": without_seconds(read(run / "summary.json")),
-        "candidates": without_seconds(lines(run / "search" / "candidates.jsonl")),
         "selected": read(run / "search" / "selected.json"),
         "splits": read(run / "splits.json"),
         "data": read(run / "data.json"),
         "experiment": yaml.safe_load((run / "experiment.yaml").read_text()),
     }
-    for path in sorted((run / "networks").rglob("*")):
+    for path in sorted((*(run / "search").glob("*.jsonl"), *(run / "networks").rglob("*"))):
         name = str(path.relative_to(run))
         if path.suffix == ".jsonl":
             parts[name] = without_seconds(lines(path))

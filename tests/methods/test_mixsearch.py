@@ -1,5 +1,6 @@
 """MixSearch: two stages on mixed images, in the order of Algorithm 1; resumption in both; one head or several."""
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from archimed.batch import Batch
 from archimed.data.arrays import Arrays
 from archimed.data.dataset import Subset
 from archimed.data.normalisation import Normalisation
+from archimed.data.phantoms import PHANTOMS
 from archimed.errors import DataError, SearchError, SettingsError
 from archimed.experiment.progress import Silent
 from archimed.experiment.settings import resolve
@@ -33,8 +35,8 @@ from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.mask_loss import mask_loss
 from tests.cli.command import command
-from tests.experiment.interruption import Steps, interrupted_at
-from tests.experiment.tiny import COMMON, command_line_settings, lines, read, without_seconds
+from tests.experiment.interruption import interrupted_at
+from tests.experiment.tiny import COMMON, command_line_settings, lines, read, result_of
 from tests.methods.test_darts import Log, timeless
 
 NORMALISE = Normalisation.from_json({"full_scale": 255.0, "mean": [0.5], "std": [0.5]})
@@ -97,10 +99,15 @@ def outcome_facts(outcome: SearchOutcome) -> Any:
     return [(one.network, one.genotype, one.space, dict(one.measurements)) for one in outcome.selections]
 
 
+DRAWN_ONCE = {name: functools.cache(PHANTOMS[name]) for name in ("cells", "polyps")}
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No report, and no trial of the memory."""
+    """No report, no trial of the memory, and each phantom is drawn once."""
     monkeypatch.setattr("archimed.experiment.pipeline.write_report", lambda folder: folder)
+    for name, draw in DRAWN_ONCE.items():
+        monkeypatch.setitem(PHANTOMS, name, draw)  # type: ignore[arg-type]
     monkeypatch.setattr("archimed.methods.supernet_memory.step_bytes", lambda *_: 0)
 
 
@@ -383,20 +390,38 @@ def test_a_run_on_two_data_sets(changes: dict[str, Any], searches: list[str | No
     json.dumps(epochs, allow_nan=False)
 
 
-def test_a_run_goes_on_from_any_step_of_its_search(tmp_path: Path) -> None:
-    data, settings = sources("cells"), {**RUN, "evaluation.baselines": "none"}
-    whole = interrupted_at(None, begin(data, tmp_path / "whole", settings))
-    first = whole.names.index("told stage search: mixsearch")
-    last = whole.names.index("renamed selected.json")
-    assert last - first > 20
-    for stop in range(first + 2, last + 2, 9):
-        out = tmp_path / f"{stop}"
-        interrupted_at(stop, begin(data, out, settings))
-        begin(data, out, settings)(Steps())
-        log = [without_seconds(lines(path / "search" / "epochs.jsonl")) for path in (out, tmp_path / "whole")]
-        assert log[0] == log[1], whole.names[stop - 1]
-        chosen = [read(path / "search" / "selected.json") for path in (out, tmp_path / "whole")]
-        assert chosen[0] == chosen[1]
+FIRST = ("told 0.", "half a line of epochs.jsonl", "told 1.", "renamed finished.json")  # moments of the first stage
+SECOND = ("told 2.", "renamed checkpoint.safetensors", "told 3.", "renamed finished.json", "renamed selected.json")
+TRAINED = (
+    *("told 1 of 2 epochs", "told stage train: mixsearch, polyps", "renamed architecture.json"),
+    *("told 1 of 2 epochs", "renamed weights.safetensors", "told stage evaluate", "told 1 of 2 networks"),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "moments"),
+    [
+        ({"data.heads": "per-dataset"}, (*FIRST, *SECOND)),
+        (
+            {"search.mode": "dedicated"},
+            ("told 3.", "renamed selected.json", "told stage search: mixsearch, polyps", "told 1.", *SECOND, *TRAINED),
+        ),
+    ],
+)
+def test_a_run_on_two_data_sets_interrupted_in_each_stage_ends_like_an_unbroken_one(
+    changes: dict[str, Any], moments: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = sources("cells", "polyps")
+    settings = {**RUN, **changes, "training.epochs": 2, "evaluation.baselines": "none", "evaluation.pictures": "never"}
+    whole = begin(data, tmp_path / "whole", settings)(Silent())
+    out = tmp_path / "broken"
+    for moment in moments:
+        broken = interrupted_at(moment, begin(data, out, settings))
+        assert broken.names[-1].startswith(moment)
+        assert not (out / "summary.json").exists()
+    begin(data, out, settings)(Silent())
+    assert result_of(out) == result_of(whole)
+    assert not [*out.rglob("*.part"), *(out / "search").rglob("*.safetensors")]
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
