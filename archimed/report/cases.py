@@ -78,15 +78,19 @@ def pictures_of(folder: Path, case: Record, most: int) -> Iterable[Picture]:
     """The pictures of a case that are there and are PNG files of the folder, as long as they are not too large."""
     panels = case.get("panels")
     for panel in panels if isinstance(panels, list) else []:
-        if not isinstance(panel, dict):
-            continue
-        path = folder / Path(str(panel.get("file"))).name
-        content = path.read_bytes() if path.is_file() and path.stat().st_size < most else b""
-        width, height = (round(number(panel.get(side)) or 0) for side in ("width", "height"))
-        if content.startswith(SIGNATURE) and min(width, height) > 0:
-            png = b64encode(content).decode("ascii")
-            most -= len(png)
-            yield Picture(png, width, height, caption_of(case, panel))
+        if isinstance(panel, dict) and (picture := embedded(folder, panel, caption_of(case, panel), most)):
+            most -= len(picture.png)
+            yield picture
+
+
+def embedded(folder: Path, panel: Record, caption: str, most: int) -> Picture | None:
+    """The picture of a panel; None unless its file is a PNG of the folder with fewer bytes than `most`."""
+    path = folder / Path(str(panel.get("file"))).name
+    content = path.read_bytes() if path.is_file() and path.stat().st_size < most else b""
+    width, height = (round(number(panel.get(side)) or 0) for side in ("width", "height"))
+    if not content.startswith(SIGNATURE) or min(width, height) <= 0:
+        return None
+    return Picture(b64encode(content).decode("ascii"), width, height, caption)
 
 
 def title_of(case: Record) -> str:

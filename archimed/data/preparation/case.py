@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from archimed.data.listing import Entry, Modality
 from archimed.data.preparation.channels import with_channels
 from archimed.data.preparation.common_grid import Extent
-from archimed.data.preparation.fitting import crop, crop_to_region, fit, region_box
+from archimed.data.preparation.fitting import crop, crop_to_region, fit, fitted_affine, region_box
 from archimed.data.preparation.resampling import resample, respace, same_grid, spaced_grid, window
 from archimed.data.readers.any_image import read_image, read_mask
 from archimed.data.settings import DataSettings
@@ -34,6 +34,7 @@ class PreparedCase:
         image: [channel, *space]; uint8, uint16, int16 or float32.
         mask: values as in the file (uint8), or zeros and ones with `data.mask_values=foreground`.
         spacing: millimetres along each axis; None where unknown.
+        affine: of the grid of the image, as of `Volume`; None where the files do not tell where they lie.
         channel_names: the modality of each channel; empty where there is only one, without a name.
         channel_kinds: what the values of each channel are.
         patient: who it is, as the files say; kept in memory only.
@@ -43,6 +44,7 @@ class PreparedCase:
     image: Shaped[Tensor, "channel *space"]
     mask: Shaped[Tensor, "*space"] | None
     spacing: tuple[float, ...] | None
+    affine: Float[np.ndarray, "4 4"] | None
     channel_names: tuple[str, ...]
     channel_kinds: tuple[ChannelKind, ...]
     patient: str | None = field(repr=False)
@@ -80,6 +82,7 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
         image=image,
         mask=mask,
         spacing=spacing,
+        affine=fitted_affine(aligned[0], image.shape[1:], settings.fit),
         channel_names=tuple(np.repeat([m.name for m in modalities], channels).tolist()) if named else (),
         channel_kinds=tuple(kind for kind, count in zip(kinds, channels, strict=True) for _ in range(count)),
         patient=next((volume.patient for volume in volumes if volume.patient), None),

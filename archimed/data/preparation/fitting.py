@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from archimed.data.preparation.resizing import resize
@@ -45,6 +45,24 @@ def fit(
         fitted[channel] = around
         fitted[channel][tuple(put)] = values[tuple(taken)]
     return torch.from_numpy(fitted)
+
+
+def fitted_affine(
+    volume: Volume, size: Sequence[int], how: Literal["resize", "crop-or-pad"]
+) -> Float[np.ndarray, "4 4"] | None:
+    """The affine of a volume once its pixels are fitted to a size (see `fit`); None if it has none."""
+    if volume.affine is None:
+        return None
+    step = np.eye(4)
+    for axis, (old, new) in enumerate(zip(volume.pixels.shape[1:], size, strict=True)):
+        if how == "resize":
+            step[axis, axis], step[axis, 3] = (
+                old / new,
+                (old / new - 1) / 2,
+            )  # the ends of the image stay where they are
+        else:
+            step[axis, 3] = max((old - new) // 2, 0) - max((new - old) // 2, 0)
+    return np.asarray(volume.affine @ step)
 
 
 def region_box(
