@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from archimed.batch import Batch
 from archimed.candidate import Measurements
 from archimed.genotype import Genotype
 from archimed.indicators import INDICATORS, Indicator, measure_indicators
+from archimed.networks.layers import undrawn_weights
 from archimed.seeding import derive_seed, torch_seed
 from archimed.spaces import SearchSpace, canonical
 from archimed.spaces.protocol import BudgetedSpace
@@ -63,9 +65,10 @@ class TrainingFree:
         if isinstance(self.space, BudgetedSpace):  # without a pass
             cost = self.space.cost(genotype, self.task)
             counted = {"macs": float(cost.macs), "parameters": float(cost.parameters)}
-        wanted = dict.fromkeys([*self.indicators, *ALWAYS])
-        measured = {name: self.indicators.get(name, INDICATORS[name]) for name in wanted if name not in counted}
-        with torch_seed(self.seed, "candidate", genotype):
+        wanted = {**self.indicators, **{name: INDICATORS[name] for name in ALWAYS}}
+        measured = {name: indicator for name, indicator in wanted.items() if name not in counted}
+        undrawn = all(getattr(indicator, "draws_weights", False) for indicator in measured.values())
+        with torch_seed(self.seed, "candidate", genotype), undrawn_weights() if undrawn else nullcontext():
             network = self.space.build(genotype, self.task).to(self.batch.images.device)
             found = measure_indicators(network, self.batch, measured, derive_seed(self.seed, "indicators", genotype))
         return {name: counted[name] if name in counted else found[name] for name in wanted}

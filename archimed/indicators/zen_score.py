@@ -1,8 +1,9 @@
 """Zen score: how expressive a network with Gaussian weights is around Gaussian noise, without data or loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,8 @@ class ZenScore:
     shape. f is what the global pooling at the end reads (else the last linear layer, else the output). Batch variances
     are those of the pass on x itself; the released code reads running averages, which drift.
 
-    The paper removes residual links. A plain module does not say which of its sums are residual, so the network is
-    taken as it is: a space with residual links builds its network without them for this indicator.
+    The paper removes residual links. A module that has one says so by an attribute `residual`, which is False while it
+    is measured; other sums are taken as they are, for a plain module does not say which of them are residual.
 
     Attributes:
         perturbation: size of the perturbation e, in standard deviations of x (Lin et al., 2021).
@@ -50,6 +51,8 @@ class ZenScore:
     perturbation: float = 0.01
     batch_size: int = 16
 
+    draws_weights: ClassVar[bool] = True  # and reads none of those that the network came with
+
     def __call__(self, probe: Probe) -> float:
         """The score of the probe's network; higher is better."""
         generator = torch_generator(probe.seed, "zen_score")
@@ -57,9 +60,10 @@ class ZenScore:
         shape = (min(self.batch_size, len(images)), *images.shape[1:])
         drawn = _gaussian_weights(probe.network, generator)
         noise, direction = (channels_last(torch.randn(shape, generator=generator).to(images)) for _ in range(2))
-        clean, perturbed = (
-            self._features(probe, images, drawn) for images in (noise, noise + self.perturbation * direction)
-        )
+        with _without_residuals(probe.network):
+            clean, perturbed = (
+                self._features(probe, images, drawn) for images in (noise, noise + self.perturbation * direction)
+            )
         change = (clean.features - perturbed.features).abs().flatten(1).double().sum(1).mean()
         return float(change.log()) + clean.log_deviations
 
@@ -95,10 +99,10 @@ class _Features(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is functional.batch_norm:
-            features = first_argument(args, kwargs)
-            variances = features.double().var([axis for axis in range(features.dim()) if axis != 1], correction=0)
+            output, variances = _batch_norm(*args, **kwargs)
             self.log_deviations += 0.5 * float(variances.mean().log())
-        elif func is functional.linear:
+            return output
+        if func is functional.linear:
             self._classified = first_argument(args, kwargs)
         elif func in LAYERS:
             self._pooled = self._classified = None
@@ -108,6 +112,43 @@ class _Features(TorchFunctionMode):
             if features.dim() > 2 and output.shape[:2].numel() == output.numel() == features.shape[:2].numel():
                 self._pooled = features
         return output
+
+
+def _batch_norm(
+    features: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor]:
+    """`functional.batch_norm`, and the variances of the batch, in float64.
+
+    Running averages that forget at once are these variances, which the normalisation computes anyway.
+    """
+    count = features.numel() // features.shape[1]
+    if not training or count < 2:
+        variances = features.double().var([axis for axis in range(features.dim()) if axis != 1], correction=0)
+        output = functional.batch_norm(features, running_mean, running_var, weight, bias, training, momentum, eps)
+        return output, variances
+    mean, variances = (features.new_zeros(features.shape[1]) for _ in range(2))
+    output = functional.batch_norm(features, mean, variances, weight, bias, True, 1.0, eps)
+    return output, variances.double() * ((count - 1) / count)
+
+
+@contextmanager
+def _without_residuals(network: nn.Module) -> Iterator[None]:
+    """Residual links that modules own are left out, and put back."""
+    linked = [module for module in network.modules() if getattr(module, "residual", None) is True]
+    try:
+        for module in linked:
+            module.__dict__["residual"] = False
+        yield
+    finally:
+        for module in linked:
+            module.__dict__["residual"] = True
 
 
 def _gaussian_weights(network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """Plain layers for images (2D) and volumes (3D) from one source; initial weights as PyTorch draws them by default."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ Kernel = int | tuple[int, ...]
 Normalisation = Literal["batch", "instance"]
 LARGE = 16_384  # weights from which drawing them one by one costs more than starting a second generator
 GROUP = 16  # channels that group normalisation takes together at most (MixSearch, released code)
+_drawing = ContextVar("drawing", default=True)  # see `undrawn_weights`
 
 
 class _Convolution2d(nn.Conv2d):
@@ -61,6 +64,19 @@ def use_quick_forms(network: nn.Module) -> None:
             setattr(layer, "quick", True)  # noqa: B010  # what has it takes a bool
 
 
+@contextmanager
+def undrawn_weights() -> Iterator[None]:
+    """Convolutions of this module that are made meanwhile get weights of any value, for which no time is spent.
+
+    For networks whose weights are replaced before they are used.
+    """
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
 @torch.no_grad()
 def draw_default_weights(weight: Tensor) -> None:
     """Fill a convolution's weight with PyTorch's default: uniform within 1 / sqrt(fan_in).
@@ -69,6 +85,8 @@ def draw_default_weights(weight: Tensor) -> None:
     as long as a forward pass; large weights come from NumPy's SFC64, seeded by one draw of the global generator, as
     32-bit integers scaled to the interval.
     """
+    if not _drawing.get():
+        return
     bound = 1 / math.sqrt(weight[0].numel())
     if weight.numel() < LARGE or weight.device.type != "cpu" or weight.dtype != torch.float32:
         weight.uniform_(-bound, bound)
