@@ -25,6 +25,11 @@ METRIC_WORDS: Mapping[str, str] = {
     "quadratic_kappa": "quadratic kappa",
     "mean_absolute_error": "mean absolute error",
     "exact_match": "exact match",
+    "normal_f1": "F1 of the normal label",
+    "normal_sensitivity": "sensitivity of the normal label",
+    "normal_specificity": "specificity of the normal label",
+    "normal_precision": "precision of the normal label",
+    "normal_weighted_tpr_fpr": "weighted TPR & FPR of the normal label",
     "label_accuracy": "label-wise accuracy",
     "log_loss": "log loss",
     "brier": "Brier score",
@@ -32,6 +37,16 @@ METRIC_WORDS: Mapping[str, str] = {
     "jaccard": "Jaccard",
     "hausdorff_95": "95 % Hausdorff distance",
     "surface_dice": "surface Dice",
+}
+
+CONSEQUENCE = {
+    "train": "the network cannot have learnt it",
+    "validation": "the choice of epoch and threshold does not consider it",
+    "test": "nothing is known about how well it is recognised",
+}
+CONSEQUENCE_FOR_LABELS = {
+    "validation": "its threshold stays 0.5, and the choice of epoch does not consider it",
+    "test": "the means over labels leave it out",
 }
 
 
@@ -50,6 +65,7 @@ class Findings:
         seeds: trainings of the chosen network with different seeds.
         comparisons: rows of `archimed.evaluation.significance.compare_with`.
         known: label -> test cases of which it is known, for several labels; empty where all are known.
+        absent: split -> label -> folds in which no case of the split is known to have it, of a run of several folds.
         complete: test cases of which every label is known.
         one_of_several: whether these are the facts of one data set of several, over all of which networks are compared.
     """
@@ -64,6 +80,7 @@ class Findings:
     seeds: int
     comparisons: Sequence[Mapping[str, str | float | bool | None]]
     known: Mapping[str, int] = field(default_factory=dict)
+    absent: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     complete: int = 0
     one_of_several: bool = False
 
@@ -72,6 +89,7 @@ def cautions(findings: Findings) -> list[str]:
     """All cautions of a run, the gravest first."""
     return [
         *absent_classes(findings.task, findings.counts),
+        *labels_absent_in_folds(findings.absent),
         *(few_masks(findings) if findings.task.kind == "segmentation" else []),
         *better_baselines(findings.comparisons),
         *majority_answer(findings.task, findings.counts, findings.test),
@@ -108,16 +126,27 @@ def few_masks(findings: Findings) -> list[str]:
 
 def absent_classes(task: ImagingTask, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Classes without a single case in a split, or that no mask of a split holds."""
-    subject = "mask holds" if task.kind == "segmentation" else "case is of class"
-    consequence = {
-        "train": "the network cannot have learnt it",
-        "validation": "the choice of epoch and threshold does not consider it",
-        "test": "nothing is known about how well it is recognised",
-    }
+    subject = {"segmentation": "mask holds", "multi-label": "case is known to have"}.get(task.kind, "case is of class")
+    consequence = CONSEQUENCE | (CONSEQUENCE_FOR_LABELS if task.kind == "multi-label" else {})
     return [
         f"No {split} {subject} {_listed(absent)}: {consequence.get(split, 'figures leave it out')}."
         for split, classes in counts.items()
         if (absent := [name for name, cases in classes.items() if cases == 0])
+    ]
+
+
+def labels_absent_in_folds(absent: Mapping[str, Mapping[str, Sequence[int]]]) -> list[str]:
+    """Labels that no case of some folds' splits is known to have, where other folds have such cases.
+
+    Args:
+        absent: split -> label -> numbers of the folds in which no case has it.
+    """
+    return [
+        f"In fold{'s' * (len(folds) > 1)} {_listed([str(fold) for fold in folds])}, no {split} case is known to have "
+        f"{name}: there, {(CONSEQUENCE | CONSEQUENCE_FOR_LABELS).get(split, 'figures leave it out')}."
+        for split, labels in absent.items()
+        for name, folds in labels.items()
+        if folds
     ]
 
 

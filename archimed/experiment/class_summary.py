@@ -1,16 +1,22 @@
 """The parts of summary.json that only a task of classes or labels has: lesion sizes, calibration, operating point."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from archimed.data.dataset import Dataset
+from archimed.evaluation.bootstrap import RepeatPredictions, mean_of_known
 from archimed.evaluation.calibration import calibration
+from archimed.evaluation.labels import label_intervals
 from archimed.evaluation.lesion_size import by_lesion_size
 from archimed.evaluation.operating_point import operating_point
+from archimed.evaluation.thresholds import HALF, RULE_WORDS, undecided_labels
 from archimed.experiment.repeats import class_repeats
 from archimed.experiment.train_stage import Job
 from archimed.experiment.workbench import Workbench
+from archimed.task import ImagingTask
+
+WITHOUT_THRESHOLD = frozenset({"auc", "log_loss", "brier"})
 
 
 def class_results(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any]:
@@ -22,6 +28,7 @@ def class_results(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict
             name: calibration(task, class_repeats(bench, members, "test"), bins) for name, members in by_network.items()
         },
         "operating_point": operating_point_of(bench, by_network[bench.experiment.method.name]),
+        "labels": labels_of(bench, by_network),
     }
 
 
@@ -32,7 +39,7 @@ def data_of(bench: Workbench, by_network: Mapping[str, list[Job]]) -> Dataset:
 
 def no_class_results() -> dict[str, Any]:
     """The same parts of a segmentation, which has none of them."""
-    return {"lesion_size": None, "calibration": {}, "operating_point": None}
+    return {"lesion_size": None, "calibration": {}, "operating_point": None, "labels": None}
 
 
 def lesion_sizes(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any] | None:
@@ -63,6 +70,49 @@ def lesion_sizes(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[
         "unknown_size": first.unknown_size,
         "networks": {name: {one.size: one.metrics for one in sizes.bins} for name, sizes in known.items()},
     }
+
+
+def labels_of(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str, Any] | None:
+    """Every network label by label, at the thresholds that validation chose; None for other than multi-label tasks.
+
+    `half` is what the same networks reach with 0.5 for every label, means over the repeats.
+    """
+    task, settings = data_of(bench, by_network).task, bench.experiment.evaluation
+    if task.kind != "multi-label":
+        return None
+    tested = {name: class_repeats(bench, members, "test") for name, members in by_network.items()}
+    chosen_on = {name: class_repeats(bench, members, "validation") for name, members in by_network.items()}
+    return {
+        "rule": RULE_WORDS[settings.label_thresholds],
+        "normal": task.normal_label,
+        "networks": {
+            name: label_intervals(task, repeats, bench.experiment.seed, name, settings.resamples, settings.confidence)
+            for name, repeats in tested.items()
+        },
+        "thresholds": {
+            name: [threshold_row(task, repeat) for repeat in repeats] for name, repeats in chosen_on.items()
+        },
+        "half": {name: at_half(task, repeats) for name, repeats in tested.items()},
+    }
+
+
+def threshold_row(task: ImagingTask, repeat: RepeatPredictions) -> dict[str, Any]:
+    """The thresholds of one training, and the labels that its validation cases could not choose one for."""
+    thresholds = repeat.threshold if isinstance(repeat.threshold, tuple) else (repeat.threshold,) * task.num_outputs
+    undecided = undecided_labels(repeat.target)
+    return {
+        "fold": repeat.fold,
+        "seed": repeat.seed,
+        "thresholds": dict(zip(task.class_names, thresholds, strict=True)),
+        "undecided": [name for name, open_ in zip(task.class_names, undecided, strict=True) if open_],
+    }
+
+
+def at_half(task: ImagingTask, repeats: list[RepeatPredictions]) -> dict[str, float | None]:
+    """The metrics that depend on thresholds, with 0.5 for every label; means over the repeats."""
+    found = [replace(repeat, threshold=HALF).metrics(task) for repeat in repeats]
+    names = [name for name in found[0] if name not in WITHOUT_THRESHOLD]
+    return {name: mean_of_known([one[name] for one in found]) for name in names}
 
 
 def operating_point_of(bench: Workbench, members: list[Job]) -> dict[str, Any] | None:

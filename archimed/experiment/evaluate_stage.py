@@ -1,14 +1,20 @@
 """The evaluation stage: predictions and metrics of every trained network. The test part is read here and only here."""
 
+from dataclasses import replace
+from typing import Any
+
 from archimed.data.dataset import Dataset, SplitName
 from archimed.evaluation.medmnist import medmnist_metrics, write_medmnist_result
+from archimed.evaluation.thresholds import label_thresholds
 from archimed.experiment.answering import answered, distance_unit
-from archimed.experiment.networks import load_network
+from archimed.experiment.networks import StoredNetwork, load_network
 from archimed.experiment.pictures import picture_cases
 from archimed.experiment.predictions import Split, SplitPredictions, write_predictions
 from archimed.experiment.train_stage import Job, check_own_network, jobs
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
+from archimed.task import ImagingTask
+from archimed.training.checkpoint import weights_name
 
 SPLITS: tuple[SplitName, ...] = ("validation", "test")
 
@@ -31,18 +37,51 @@ def evaluate(bench: Workbench) -> None:
 def evaluate_one(bench: Workbench, job: Job) -> None:
     """Predictions, metrics and, for MedMNIST data, its official result files, of one network."""
     stored = load_network(job.folder, job.selection.space)
-    dataset = bench.data_of(job.repeat)
-    fold, settings = dataset.folds[job.repeat.fold], bench.experiment.evaluation
-    splits = [answered(stored, dataset, fold.split(split), split, bench.machine, settings) for split in SPLITS]
+    dataset, training = bench.data_of(job.repeat), read_json(job.folder.training)
+    splits = answers_of(bench, job, stored, dataset)
     write_predictions(job.folder.predictions, stored.task, splits)
-    training = read_json(job.folder.training)
     write_json(
         job.folder.metrics,
         {"best_epoch": training["best_epoch"], "seconds": training["seconds"]}
-        | {split.split: split.metrics(stored.task) for split in splits}
+        | measured(stored.task, splits)
+        | checkpoints_of(bench, job, dataset, training)
         | ({"distance_unit": distance_unit(dataset)} if dataset.masks is not None else {})
         | ({"medmnist": official(job, dataset, splits)} if dataset.medmnist_flag else {}),
     )
+
+
+def answers_of(bench: Workbench, job: Job, stored: StoredNetwork, dataset: Dataset) -> list[Split]:
+    """The answers to validation and test cases; of several labels at the thresholds that the validation cases chose."""
+    fold, settings = dataset.folds[job.repeat.fold], bench.experiment.evaluation
+    splits = [answered(stored, dataset, fold.split(split), split, bench.machine, settings) for split in SPLITS]
+    validation = splits[0]
+    if stored.task.kind != "multi-label" or not isinstance(validation, SplitPredictions):
+        return splits
+    chosen = label_thresholds(validation.target, validation.probabilities, settings.label_thresholds)
+    return [replace(split, threshold=chosen) for split in splits if isinstance(split, SplitPredictions)]
+
+
+def measured(task: ImagingTask, splits: list[Split]) -> dict[str, Any]:
+    """The metrics of each split, and of several labels their thresholds."""
+    thresholds = getattr(splits[0], "threshold", None)
+    told = {} if not isinstance(thresholds, tuple) else dict(zip(task.class_names, thresholds, strict=True))
+    return ({"thresholds": told} if told else {}) | {split.split: split.metrics(task) for split in splits}
+
+
+def checkpoints_of(bench: Workbench, job: Job, dataset: Dataset, training: dict[str, Any]) -> dict[str, Any]:
+    """Where weights were kept by several metrics: the same by each of them, its predictions in a file of their own."""
+    kept: dict[str, int] = training.get("checkpoints", {})
+    if len(kept) < 2:
+        return {}
+    found = {}
+    for metric, epoch in kept.items():
+        weights = job.folder.path / weights_name(epoch, training["best_epoch"])
+        stored = load_network(job.folder, job.selection.space, weights)
+        splits = answers_of(bench, job, stored, dataset)
+        if metric != next(iter(kept)):
+            write_predictions(job.folder.predictions_by(metric), stored.task, splits)
+        found[metric] = {"best_epoch": epoch} | measured(stored.task, splits)
+    return {"checkpoints": found}
 
 
 def official(job: Job, dataset: Dataset, splits: list[Split]) -> dict[str, dict[str, float | None]]:

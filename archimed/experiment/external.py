@@ -17,8 +17,9 @@ from archimed.evaluation.masks import RepeatMasks
 from archimed.experiment.answering import answered
 from archimed.experiment.mask_summary import mask_cautions_of, mask_results
 from archimed.experiment.networks import StoredNetwork, load_network
-from archimed.experiment.predictions import write_predictions
+from archimed.experiment.predictions import SplitPredictions, write_predictions
 from archimed.experiment.progress import Observer
+from archimed.experiment.repeats import thresholds_of
 from archimed.experiment.settings import Experiment, experiment_from_document
 from archimed.experiment.sources import FOREGROUND, with_one_foreground
 from archimed.files import read_json, write_json
@@ -108,7 +109,7 @@ def other_data(source: str, experiment: Experiment, trained: ImagingTask) -> Dat
     dataset = load_cases(source, settings, experiment.seed, size)
     if trained.class_names == FOREGROUND:
         dataset = with_one_foreground(dataset)
-    return with_classes(dataset, trained)
+    return with_classes(replace(dataset, task=replace(dataset.task, normal_label=trained.normal_label)), trained)
 
 
 def predicted(
@@ -119,6 +120,8 @@ def predicted(
     machine = Machine(chosen.threads or 1, choose_device(chosen.device))
     cases = tuple(case.id for case in dataset.cases)
     answers = answered(stored, dataset, cases, "external", machine, experiment.evaluation)
+    if isinstance(answers, SplitPredictions) and (known := thresholds_of(NetworkFolder(trained.path), stored.task)):
+        answers = replace(answers, threshold=known)
     folder = out / trained.network / trained.path.name
     write_predictions(folder / "predictions.csv", stored.task, [answers])
     write_json(folder / "metrics.json", {"external": answers.metrics(stored.task)})

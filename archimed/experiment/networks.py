@@ -85,11 +85,14 @@ def read_task(document: dict[str, Any]) -> ImagingTask:
         channels=document["channels"],
         image_size=tuple(document["image_size"]),
         channel_names=tuple(document.get("channel_names", ())),
+        normal_label=document.get("normal_label"),
     )
 
 
-def load_network(folder: NetworkFolder, own_space: SearchSpace | None = None) -> StoredNetwork:
-    """The trained network of a folder, in eval mode.
+def load_network(
+    folder: NetworkFolder, own_space: SearchSpace | None = None, weights: Path | None = None
+) -> StoredNetwork:
+    """The trained network of a folder, in eval mode, with its own weights or those of another checkpoint.
 
     Raises:
         RunError: it was not trained yet, or its files do not belong together.
@@ -98,12 +101,13 @@ def load_network(folder: NetworkFolder, own_space: SearchSpace | None = None) ->
 
     document = read_json(folder.architecture)
     network = build_network(document, 0, own_space)
-    if not folder.training.exists() or not folder.weights.exists():
+    weights = weights or folder.weights
+    if not folder.training.exists() or not weights.exists():
         raise RunError(f"{folder.path} holds no trained network. Train it with: archimed resume RUN")
     try:
-        network.load_state_dict(load_file(folder.weights))
+        network.load_state_dict(load_file(weights))
     except Exception as error:
-        raise RunError(f"The weights of a network are damaged: {folder.weights} ({error}).") from error
+        raise RunError(f"The weights of a network are damaged: {weights} ({error}).") from error
     network.eval()
     return StoredNetwork(network, read_task(document["task"]), Normalisation.from_json(document["normalisation"]))
 

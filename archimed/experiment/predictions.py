@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from archimed.errors import RunError
 from archimed.evaluation.bootstrap import RepeatPredictions
-from archimed.evaluation.metrics import metrics
+from archimed.evaluation.metrics import Thresholds, metrics
 from archimed.experiment.mask_predictions import COLUMNS, SplitMasks, read_masks
 from archimed.files import write_through
 from archimed.task import ImagingTask
@@ -27,21 +27,23 @@ class SplitPredictions:
         cases: case ids.
         target: class indices [case] or labels [case, label] with NaN where unknown.
         probabilities: [case, class].
+        threshold: a case is called positive above it, or above that of the label (multi-label tasks).
     """
 
     split: str
     cases: tuple[str, ...]
     target: NDArray[Any]
     probabilities: NDArray[np.float32]
+    threshold: Thresholds = 0.5
 
     def metrics(self, task: ImagingTask) -> dict[str, float | None]:
         """Every metric of the split; None where the data leave it undefined."""
-        return metrics(task, self.target, self.probabilities)
+        return metrics(task, self.target, self.probabilities, self.threshold)
 
     def tested(self, fold: int, seed: int, patients: Mapping[str, str]) -> RepeatPredictions:
         """The same as the evaluation takes it, with the patient of each case."""
         members = tuple(patients[case] for case in self.cases)
-        return RepeatPredictions(fold, seed, self.cases, members, self.target, self.probabilities)
+        return RepeatPredictions(fold, seed, self.cases, members, self.target, self.probabilities, self.threshold)
 
 
 Split = SplitPredictions | SplitMasks

@@ -13,6 +13,7 @@ from archimed.data.inspection.survey import Survey
 from archimed.data.preparation.channels import with_channels
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, SettingsError
+from archimed.evaluation.labels import normal_label
 from archimed.experiment.settings import Experiment
 from archimed.methods.protocol import data_sets_of
 
@@ -37,7 +38,12 @@ def read_datasets(experiment: Experiment, image_size: int | None, *, together: b
     shared = len(sources) > 1 and settings.heads == "shared"
     if shared:
         settings = replace(settings, mask_values="foreground")
-    found = [load_dataset(source, settings, experiment.seed, image_size) for source in sources]
+    found = [
+        with_normal_label(
+            load_dataset(source, settings, experiment.seed, image_size), experiment.evaluation.normal_label
+        )
+        for source in sources
+    ]
     if len(found) == 1:
         return tuple(found)
     names = safe_names([dataset.name for dataset in found])
@@ -56,6 +62,24 @@ def check_shared(experiment: Experiment, datasets: Sequence[Dataset], seen: Sequ
     """Raise DataError if what one data set of a run trains on is what another is tested on."""
     folders = [source_folder(source) for source in experiment.sources]
     refuse_shared(datasets, [survey.digests for survey in seen], folders)
+
+
+def with_normal_label(dataset: Dataset, setting: str) -> Dataset:
+    """A data set of several labels whose task knows which of them says that nothing was found, if one does.
+
+    Raises:
+        SettingsError: the setting names no label of the data.
+    """
+    task = dataset.task
+    if task.kind != "multi-label":
+        return dataset
+    try:
+        return replace(dataset, task=replace(task, normal_label=normal_label(task.class_names, setting)))
+    except ValueError as error:
+        raise SettingsError(
+            f"evaluation.normal_label is a label of the data, auto or none; {error}. Set it with --set "
+            "evaluation.normal_label=NAME."
+        ) from None
 
 
 def with_one_foreground(dataset: Dataset) -> Dataset:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from archimed.data.dataset import SPLIT_NAMES
+from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics, mean_over_data_sets
 from archimed.evaluation.cautions import Findings, cautions, cautions_of_means
 from archimed.evaluation.intervals import intervals_of
@@ -143,11 +143,14 @@ def compared(bench: Workbench, tests: Mapping[str, Bootstrap]) -> list[dict[str,
     return compare_with(chosen, tests, known, bench.experiment.evaluation.confidence)
 
 
-def resampled(bench: Workbench, members: list[Job], split: str) -> Bootstrap:
-    """The metrics of one network on one data set and their resamples, paired between networks by the run's seed."""
+def resampled(bench: Workbench, members: list[Job], split: str, checkpoint: str | None = None) -> Bootstrap:
+    """The metrics of one network on one data set and their resamples, paired between networks by the run's seed.
+
+    `checkpoint` names another metric by which weights were kept.
+    """
     return bootstrap_metrics(
         bench.data_of(members[0].repeat).task,
-        repeats_of(bench, members, split),
+        repeats_of(bench, members, split, checkpoint),
         bench.experiment.seed,
         members[0].selection.network,
         bench.experiment.evaluation.resamples,
@@ -167,12 +170,25 @@ def network_summary(bench: Workbench, members: list[Job], test: Bootstrap) -> di
         "validation": intervals_of(resampled(bench, members, "validation"), confidence),
         "test": intervals_of(test, confidence),
         **own_mask_results(bench, members),
+        **by_checkpoint(bench, members, measured, test),
         "repeats": [
             {"fold": job.repeat.fold, "seed": job.repeat.seed, "parameters": size["parameters"], "macs": size["macs"]}
             | one
             for job, size, one in zip(members, sizes, measured, strict=True)
         ],
     }
+
+
+def by_checkpoint(
+    bench: Workbench, members: list[Job], measured: list[dict[str, Any]], test: Bootstrap
+) -> dict[str, Any]:
+    """Test results by each metric by which weights were kept, where there are several; the first are the network's."""
+    kept = [*measured[0].get("checkpoints", {})]
+    found = {}
+    for number, metric in enumerate(kept):
+        drawn = test if number == 0 else resampled(bench, members, "test", metric)
+        found[metric] = {"test": intervals_of(drawn, bench.experiment.evaluation.confidence)}
+    return {"checkpoints": found} if found else {}
 
 
 def all_cautions(bench: Workbench, parts: list[OfDataset], results: Mapping[str, Any]) -> list[str]:
@@ -257,9 +273,30 @@ def findings(bench: Workbench, part: OfDataset, chosen: Mapping[str, Any]) -> Fi
         seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
         comparisons=[] if bench.has_several else part.comparisons,
         known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),
+        absent=absent_labels(dataset),
         complete=int(known.all(1).sum()),
         one_of_several=bench.has_several,
     )
+
+
+def absent_labels(dataset: Dataset) -> dict[str, dict[str, list[int]]]:
+    """Of several folds, split -> label -> the folds in which no case is known to have it.
+
+    What `findings` counts is left out: training and validation of the first fold, and the test cases of all.
+    """
+    if dataset.task.kind != "multi-label" or len(dataset.folds) < 2:
+        return {}
+    found: dict[str, dict[str, list[int]]] = {}
+    for split in SPLIT_NAMES:
+        there = [(dataset.target[dataset.rows(fold.split(split))] == 1).any(0).tolist() for fold in dataset.folds]
+        found[split] = {}
+        for k, name in enumerate(dataset.task.class_names):
+            absent = [fold for fold, has in enumerate(there) if not has[k]]
+            if split == "test":
+                found[split][name] = absent if len(absent) < len(there) else []
+            else:
+                found[split][name] = [fold for fold in absent if fold > 0]
+    return found
 
 
 def class_counts(task: ImagingTask, target: Tensor) -> dict[str, int]:

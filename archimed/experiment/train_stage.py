@@ -111,7 +111,7 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
         machine=bench.machine,
         state_folder=job.folder.path,
         on_epoch=on_epoch,
-        validation_metrics=validation_metrics(task),
+        validation_metrics=validation_metrics(task, bench.experiment.evaluation.label_thresholds),
         warn=bench.observer.say,
     )
 

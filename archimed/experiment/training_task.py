@@ -13,6 +13,8 @@ from archimed.data.dataset import Dataset
 from archimed.data.normalisation import Normalisation
 from archimed.evaluation.metrics import metrics
 from archimed.evaluation.overlap import dice, jaccard, overlap_counts
+from archimed.evaluation.settings import ThresholdRule
+from archimed.evaluation.thresholds import label_thresholds
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.patches import patch_size
@@ -38,10 +40,19 @@ def trial_batch(dataset: Dataset, normalise: Normalisation, recipe: Recipe, mach
     return Batch(*images.batch(torch.arange(len(subset))))
 
 
-def validation_metrics(task: ImagingTask) -> Callable[[Any, Any], Mapping[str, float | None]]:
-    """What training measures after each epoch (see `archimed.training.loop.train`)."""
+def validation_metrics(
+    task: ImagingTask, rule: ThresholdRule = "best-f1"
+) -> Callable[[Any, Any], Mapping[str, float | None]]:
+    """What training measures after each epoch (see `archimed.training.loop.train`).
+
+    Labels have the thresholds that the network would be used at, were this epoch kept: chosen on the same cases.
+    """
     if task.kind == "segmentation":
         return lambda masks, probabilities: overlaps(task, masks, probabilities)
+    if task.kind == "multi-label":
+        return lambda target, probabilities: metrics(
+            task, target, probabilities, label_thresholds(target, probabilities, rule)
+        )
     return lambda target, probabilities: metrics(task, target, probabilities)
 
 

@@ -51,6 +51,10 @@ class NetworkFolder:
         """Probabilities of every validation and test case."""
         return self.path / "predictions.csv"
 
+    def predictions_by(self, checkpoint: str | None) -> Path:
+        """The same with the weights that another checkpoint metric kept; None: with the network's own."""
+        return self.predictions if checkpoint is None else self.path / f"predictions.{checkpoint}.csv"
+
     @property
     def metrics(self) -> Path:
         """Metrics of the predictions."""
