@@ -42,10 +42,11 @@ def show_matrices(document: Mapping[str, Any]) -> None:
 
     pairs = document["all_pairs"]
     names = pairs["networks"]
-    width = max(10, *map(len, names)) + 2
+    first, widths = max(map(len, names)), [max(8, len(name) + 2) for name in names]
     for metric, rows in pairs["p"].items():
         typer.echo(f"\n{metric}, p of the rank test over seeds")
-        typer.echo(" " * width + "".join(f"{name:>{width}}" for name in names))
+        typer.echo(" " * first + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
         for name, row in zip(names, rows, strict=True):
-            typer.echo(f"{name:<{width}}" + "".join(f"{'' if p is None else f'{p:.4f}':>{width}}" for p in row))
+            cells = ["" if p is None else f"{p:.4f}" for p in row]
+            typer.echo(f"{name:<{first}}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
     typer.echo(f"\n{pairs_words(document)}")

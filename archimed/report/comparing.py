@@ -20,6 +20,7 @@ from archimed.report.words import (
     metric_name,
     metric_order,
     network_name,
+    p_words,
     span_words,
 )
 from archimed.task import LOWER_IS_BETTER
@@ -50,6 +51,7 @@ HEADS: Mapping[str, str] = {
     "delta": "Delta",
     "effect": "Effect",
 }
+P_VALUES = frozenset({"p", "p_holm", "rank_p", "rank_p_holm", "rank_smallest_p_holm"})
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ def write_comparison(folder: Path, document: Record, links: Mapping[str, str]) -
 def contents(document: Record, links: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the page shows, by the names that the template uses."""
     reference, metrics = document["reference"], document["metrics"]
-    networks = in_order(document["networks"], reference)
-    rows = document["comparisons"]
+    networks, rows = document["networks"], document["comparisons"]
     methods = list(dict.fromkeys(network_name(row["network"]) for row in rows))
     titled = f"{listing(methods)} against {network_name(reference)}" if methods else network_name(reference)
     return {
@@ -110,12 +111,6 @@ def contents(document: Record, links: Mapping[str, str]) -> dict[str, Any]:
 def drawn(figures: Any) -> list[Figure]:
     """The figures that there are."""
     return [figure for figure in figures if figure is not None]
-
-
-def in_order(networks: Mapping[str, Record], reference: str) -> dict[str, Record]:
-    """The methods' own networks, then the reference, then the other baselines."""
-    place = {name: 1 if name == reference else 0 if part["is_own"] else 2 for name, part in networks.items()}
-    return {name: networks[name] for name in sorted(networks, key=lambda name: place[name])}
 
 
 def facts(document: Record) -> list[tuple[str, str]]:
@@ -180,7 +175,9 @@ def comparison_cell(row: Record, key: str) -> str:
         return (network_name if key == "network" else metric_name)(str(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else value if isinstance(value, str) else decimal(value).replace("-", "\u2212")
+    if value is None or isinstance(value, str):
+        return value or ""
+    return p_words(value) if key in P_VALUES else decimal(value).replace("-", "\u2212")
 
 
 def matrices(document: Record) -> list[Matrix]:
@@ -221,9 +218,9 @@ def pairs_words(document: Record) -> str:
         f"about one in {round(1 / alpha)} would be below {alpha:.2g} by chance alone. "
     )
     if found["can_be_beyond_noise"]:
-        return words + f"Corrected for all pairs, p could be {smallest:.3f} at best."
+        return words + f"Corrected for all pairs, p could be {p_words(smallest)} at best."
     return words + (
-        f"Corrected for all pairs, p could not be below {smallest:.3f} with this number of seeds, however large a "
+        f"Corrected for all pairs, p could not be below {p_words(smallest)} with this number of seeds, however large a "
         "difference: no pair can be called different."
     )
 

@@ -19,7 +19,12 @@ METRIC_NAMES: Mapping[str, str] = {  # in the order of the report's columns
     "precision": "Precision",
     "macro_f1": "Macro-F1",
     "exact_match": "Exact match",
-    "label_accuracy": "Label accuracy",
+    "label_accuracy": "Label-wise accuracy",
+    "normal_weighted_tpr_fpr": "Weighted TPR & FPR of normal",
+    "normal_sensitivity": "TPR of normal",
+    "normal_specificity": "1 - FPR of normal",
+    "normal_precision": "Precision of normal",
+    "normal_f1": "F1 of normal",
     "brier": "Brier score",
     "log_loss": "Log loss",
     "dice": "Dice",
@@ -165,6 +170,12 @@ def span_words(low: object, high: object) -> str:
     """From low to high in words, "−0.02 to 0.05"; one of them if they are the same."""
     words = [str(limit).replace("-", "−") for limit in (low, high)]
     return words[0] if words[0] == words[1] else f"{words[0]} to {words[1]}"
+
+
+def p_words(value: object) -> str:
+    """A p-value with three decimals; "< 0.001" where they would be zeros."""
+    found = number(value)
+    return "< 0.001" if found is not None and found < 0.0005 else decimal(value)
 
 
 def count(value: object) -> str:

@@ -22,6 +22,7 @@ from archimed.studies.gathering import Gathered, gather
 from archimed.studies.run_files import RunFiles, link_to, read_runs
 from archimed.studies.verdicts import comparison_notes, verdicts
 
+LEAST_RESAMPLES = 2000  # or Holm's correction of the smallest p that is possible is above 0.05 for a few networks
 USUAL_REFERENCES = ("resnet50", "dynunet")  # the X-ray study's baseline, and its like for masks
 
 
@@ -79,7 +80,9 @@ def compared(
     metrics = metrics_of(runs[0], found[reference], asked.metrics)
     methods = [network.name for network in kept if network.is_own and network.name != reference]
     rows = compare_with_reference(reference, found, methods, metrics, settings.confidence)
-    parts = {network.name: network_part(network, found[network.name], settings.confidence) for network in kept}
+    place = {name: 1 if name == reference else 0 if name in methods else 2 for name in found}
+    ordered = sorted(kept, key=lambda network: place[network.name])
+    parts = {network.name: network_part(network, found[network.name], settings.confidence) for network in ordered}
     document = {
         "runs": [run_part(run, kept) for run in runs],
         "data": runs[0].summary["data"],
@@ -92,7 +95,9 @@ def compared(
         "reference_chosen": why,
         "networks": parts,
         "comparisons": rows,
-        "all_pairs": all_pairs(found, metrics, settings.confidence) if asked.all_pairs else None,
+        "all_pairs": all_pairs({name: found[name] for name in parts}, metrics, settings.confidence)
+        if asked.all_pairs
+        else None,
     }
     told = [*left_out, *notes, *comparison_notes(runs, kept, document)]
     return document | {"verdict": verdicts(document), "notes": told}
@@ -101,7 +106,8 @@ def compared(
 def evaluation_settings(runs: Sequence[RunFiles]) -> EvaluationSettings:
     """Resamples and confidence: the most, and that of the first run."""
     sections = [run.experiment["evaluation"] for run in runs]
-    return EvaluationSettings(resamples=max(one["resamples"] for one in sections), confidence=sections[0]["confidence"])
+    resamples = max(LEAST_RESAMPLES, *(one["resamples"] for one in sections))
+    return EvaluationSettings(resamples=resamples, confidence=sections[0]["confidence"])
 
 
 def measured(

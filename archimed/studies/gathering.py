@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from archimed.files import read_json
+from archimed.report.words import listing
 from archimed.runs import NetworkFolder, read_place
 from archimed.studies.run_files import ONE, RunFiles
 
@@ -126,20 +127,29 @@ def differing(first: Gathered, second: Gathered) -> dict[str, tuple[Any, Any]]:
 def merge(group: Gathered, found: Gathered) -> tuple[Gathered, list[str]]:
     """A network with further trainings; one of a data set, fold and seed that is there already counts once."""
     there = {(member.dataset, member.fold, member.seed): member for member in group.members}
-    fresh, notes = [], []
+    fresh: list[Member] = []
+    twins: dict[tuple[str, bool], set[int]] = {}  # (run, whether the answers are equal) -> seeds
     for member in found.members:
         twin = there.get((member.dataset, member.fold, member.seed))
         if twin is None:
             fresh.append(member)
-        elif twin.folder.predictions.read_bytes() == member.folder.predictions.read_bytes():
-            notes.append(f"{group.network} of seed {member.seed} is in {twin.run} and {member.run}: it counts once.")
         else:
-            notes.append(
-                f"{group.network} of seed {member.seed} has other answers in {member.run} than in {twin.run}, though "
-                f"their settings agree: that of {twin.run} counts."
-            )
+            equal = twin.folder.predictions.read_bytes() == member.folder.predictions.read_bytes()
+            twins.setdefault((twin.run, equal), set()).add(member.seed)
+    notes = [twin_note(group.network, run, found.runs[0], seeds, equal) for (run, equal), seeds in twins.items()]
     members = (*group.members, *fresh)
     return replace(group, is_own=group.is_own or found.is_own, members=members), notes
+
+
+def twin_note(network: str, run: str, other: str, seeds: set[int], equal: bool) -> str:
+    """A sentence on trainings that two runs have."""
+    which = f"seed{'s' * (len(seeds) > 1)} {listing(map(str, sorted(seeds)))}"
+    if equal:
+        return f"{network} of {which} is in {run} and in {other}, with the same answers: it counts once."
+    return (
+        f"{network} of {which} has other answers in {other} than in {run}, though their settings agree: that of {run} "
+        "counts."
+    )
 
 
 def with_names(groups: Sequence[Gathered]) -> list[Gathered]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archimed.report.words import decimal, listing, metric_name, network_name, span_words
+from archimed.report.words import listing, metric_name, network_name, p_words, span_words
 from archimed.studies.gathering import Gathered, differing, told_differences
 from archimed.studies.run_files import RunFiles
 from archimed.task import LOWER_IS_BETTER
@@ -31,24 +31,30 @@ def sentence(row: Mapping[str, Any], confidence: float) -> str:
     limits = span_words(f"{row['low']:.3f}", f"{row['high']:.3f}")
     amount = f"{abs(row['value']):.3f} {'higher' if row['value'] > 0 else 'lower'} (difference {limits})"
     if not row["beyond_noise"]:
-        found = f"{metric}: {name} is inside the noise of {against}, {amount}, p = {decimal(row['p_holm'])}"
+        found = f"{metric}: {name} is inside the noise of {against}, {amount}, {p_of(row['p_holm'])}"
     else:
         better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
         found = (
             f"{metric}: {name} is {'better' if better else 'worse'} than {against} beyond the noise, {amount}, "
-            f"p = {decimal(row['p_holm'])}"
+            f"{p_of(row['p_holm'])}"
         )
     return f"{found}; {rank_words(row, confidence)}."
+
+
+def p_of(value: float) -> str:
+    """A p-value corrected by Holm, in a sentence."""
+    words = p_words(value)
+    return f"corrected p {words}" if words.startswith("<") else f"corrected p = {words}"
 
 
 def rank_words(row: Mapping[str, Any], confidence: float) -> str:
     """The rank test of one comparison in words."""
     if row["rank_p_holm"] is None:
         return "no rank test, which takes two seeds of each at least"
-    test = f"the rank test over {row['seeds']} and {row['seeds_against']} seeds gives p = {decimal(row['rank_p_holm'])}"
+    test = f"the rank test over {row['seeds']} and {row['seeds_against']} seeds gives {p_of(row['rank_p_holm'])}"
     if row["rank_smallest_p_holm"] >= 1 - confidence:
-        return f"{test}, and with so few seeds cannot go below {decimal(row['rank_smallest_p_holm'])}"
-    return f"{test}, with a {row['effect']} effect (delta {row['delta']:+.2f})"
+        return f"{test}, and with so few seeds cannot go below {p_words(row['rank_smallest_p_holm'])}"
+    return f"{test}, with a {row['effect']} effect (delta {row['delta']:+.2f})".replace("(delta -", "(delta \u2212")
 
 
 def comparison_notes(runs: Sequence[RunFiles], networks: Sequence[Gathered], document: Mapping[str, Any]) -> list[str]:
@@ -86,7 +92,7 @@ def few_seeds(parts: Mapping[str, Any], compared: Sequence[str], document: Mappi
     fewest = min(len(parts[name]["seeds"]) for name in compared)
     return [
         f"The rank tests over seeds cannot reach {limit:.2g} here, however large a difference: with {fewest} seeds and "
-        f"{len(compared) - 1} comparisons p is {min(smallest):.3f} at best."
+        f"{len(compared) - 1} comparison{'s' * (len(compared) > 2)} p is {min(smallest):.3f} at best."
     ]
 
 

@@ -65,7 +65,10 @@ def test_the_baseline_of_two_runs_with_equal_answers_counts_once(document):
     found, _ = document
     assert found["networks"]["resnet50"]["seeds"] == [0, 1, 2, 3, 4]
     assert found["networks"]["resnet50"]["runs"] == ["zen"]
-    assert "resnet50 of seed 0 is in zen and darts: it counts once." in found["notes"]
+    assert (
+        "resnet50 of seeds 0, 1, 2, 3 and 4 is in zen and in darts, with the same answers: it counts once."
+        in found["notes"]
+    )
 
 
 def test_all_pairs_are_those_of_scipy_and_come_with_a_warning(document):
@@ -95,8 +98,8 @@ def test_runs_with_other_settings_are_other_networks_and_it_is_said(tmp_path):
     ]
     found = compared(runs, tmp_path / "out", reference="resnet50 (training.epochs=3)")
     assert list(found["networks"]) == [
-        *("darts (training.epochs=3)", "resnet50 (training.epochs=3)"),
-        *("darts (training.epochs=30)", "resnet50 (training.epochs=30)"),
+        *("darts (training.epochs=3)", "darts (training.epochs=30)"),
+        *("resnet50 (training.epochs=3)", "resnet50 (training.epochs=30)"),
     ]
     assert found["notes"][0] == (
         "darts counts as 2 networks, because settings differ: training.epochs is 3 in short and 30 in long."
