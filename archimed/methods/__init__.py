@@ -50,6 +50,11 @@ METHODS: Mapping[str, MethodEntry] = {
         "ZenNas",
         "zero-shot evolution of residual stages in budgets (2D, 3D classification)",
     ),
+    "shapley-nas": MethodEntry(
+        "archimed.methods.shapley_nas",
+        "ShapleyNas",
+        "search of DARTS cells by Shapley values of their operations (2D, 3D classification)",
+    ),
     "random-search": MethodEntry(
         "archimed.methods.random_search", "RandomSearch", "random architectures ranked by training-free indicators"
     ),

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from archimed.errors import GenotypeError, SettingsError
 from archimed.genotype import Choice
 from archimed.networks.heads import PooledLinear
+from archimed.networks.known_prefix import KnownPrefix
 from archimed.networks.layers import Normalisation, relu_conv_norm, use_quick_forms, with_normalisation
 from archimed.networks.mixed_operation import EdgeWeights, MixedOperation, RunningSum
 from archimed.networks.operations import FactorisedReduction, Operation
@@ -285,13 +286,26 @@ class MixedCellNetwork(nn.Module):
         self, images: Float[Tensor, "batch channel *space"], mixture: Mapping[str, Float[Tensor, " option"]]
     ) -> Float[Tensor, "batch output"]:
         """Logits of each image."""
-        weights = cell_weights(mixture, self.choices, images.device)
-        before = last = self.stem(channels_innermost(images))
+        weights = self.read(mixture, images.device)
+        before = last = self.enter(images)
         for position, (kind, cell) in enumerate(zip(self.kinds, self.cells, strict=True)):
             again = position < self.recomputed
             before, last = last, cell((before, last), weights[kind], recompute=again)
         logits: Tensor = self.head(last)
         return logits
+
+    def enter(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *smaller"]:
+        """What the first cell reads."""
+        features: Tensor = self.stem(channels_innermost(images))
+        return features
+
+    def read(self, mixture: Mapping[str, Float[Tensor, " option"]], device: torch.device) -> dict[str, CellWeights]:
+        """The weights of each cell type."""
+        return cell_weights(mixture, self.choices, device)
+
+    def on(self, images: Float[Tensor, "batch channel *space"]) -> KnownPrefix:
+        """The logits of these images as a function of the mixture alone, for many mixtures that differ little."""
+        return KnownPrefix(self, images)
 
     def give_weights(self, network: SummingCellNetwork) -> None:
         """Copy the weights and statistics of one path into the network that has it."""

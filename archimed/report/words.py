@@ -39,6 +39,7 @@ LEADING = ("auc", "dice", "accuracy")  # the headline's metric: the first of the
 NETWORK_NAMES: Mapping[str, str] = {
     "mstf-nas": "MSTF-NAS",
     "darts": "DARTS",
+    "shapley-nas": "Shapley-NAS",
     "mm-nas": "MM-NAS",
     "random-search": "Random search",
     "random-search-100": "Random search (100)",

@@ -77,6 +77,12 @@ As mstf-nas, but for these settings:
 
 {zen_nas}
 
+## shapley-nas
+
+As mstf-nas, but for these settings:
+
+{shapley_nas}
+
 ## random-search
 
 As mstf-nas, but for these settings of its search:
@@ -103,6 +109,7 @@ def page() -> str:
         emars=table(row for row in methods["emars"] if row not in common),
         darts=table(row for row in methods["darts"] if row not in common),
         zen_nas=table(row for row in methods["zen-nas"] if row not in common),
+        shapley_nas=table(row for row in methods["shapley-nas"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
     )
