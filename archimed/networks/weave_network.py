@@ -8,10 +8,10 @@ from operator import add
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, relu
 
 from archimed.genotype import Choice
-from archimed.networks.layers import batch_norm, convolution, use_quick_forms, with_normalisation
+from archimed.networks.layers import batch_norm, convolution, relu_conv_norm, use_quick_forms, with_normalisation
 from archimed.networks.mixed_cell import (
     CellWeights,
     again_later,
@@ -46,6 +46,7 @@ class WeaveLayout:
         channels: of the image.
         outputs: classes, for each data set that has a head of its own.
         spatial_dims: 2 or 3.
+        details: whether heads read the stem's map at the image's own size too.
     """
 
     lattice: Lattice
@@ -54,6 +55,7 @@ class WeaveLayout:
     channels: int
     outputs: tuple[int, ...]
     spatial_dims: int
+    details: bool
 
     def cell_width(self, place: Place) -> int:
         """Channels of a node there."""
@@ -96,9 +98,15 @@ class _Weave(nn.Module):
             convolution(leaving // 2, leaving, dims, 3, stride=2),
             batch_norm(leaving, dims),
         )
-        head: Callable[..., nn.Module] = nn.Conv2d if dims == 2 else nn.Conv3d
         self.heads = nn.ModuleList(
-            nn.ModuleDict({f"l{place.layer}": head(leaving, classes, 1) for place in layout.lattice.exits})
+            nn.ModuleDict(
+                {
+                    f"l{place.layer}": DetailedHead(leaving, layout.width, classes, dims)
+                    if layout.details
+                    else PlainHead(leaving, classes, dims)
+                    for place in layout.lattice.exits
+                }
+            )
             for classes in layout.outputs
         )
 
@@ -107,13 +115,58 @@ class _Weave(nn.Module):
         sizes = [tuple(images.shape[2:])]
         while len(sizes) <= max(place.depth for place in lattice.cells):
             sizes.append(tuple(-(-length // 2) for length in sizes[-1]))
-        maps = {STEM: self.stem(images)}
+        details = self.stem[:3](images)
+        maps = {STEM: self.stem[3:](details)}
         for place, kinds in lattice.cells.items():
             maps[place] = compute(place, kinds, maps, sizes[place.depth])
         heads: nn.ModuleDict = self.heads[dataset]  # type: ignore[assignment]
-        mode = "bilinear" if images.ndim == 4 else "trilinear"
-        coarse = (heads[f"l{place.layer}"](maps[place]) for place in lattice.exits)
-        return [interpolate(logits, sizes[0], mode=mode, align_corners=False) for logits in coarse]
+        return [heads[f"l{place.layer}"](maps[place], details) for place in lattice.exits]
+
+
+class PlainHead(nn.Module):
+    """A 1x1 convolution, its logits brought to the image's size (MixSearch)."""
+
+    def __init__(self, channels: int, classes: int, spatial_dims: int) -> None:
+        super().__init__()
+        self.logits = pointwise(channels, classes, spatial_dims)
+
+    def forward(
+        self, features: Float[Tensor, "batch channel *half"], details: Float[Tensor, "batch detail *space"]
+    ) -> Float[Tensor, "batch class *space"]:
+        """Logits; of the details the size counts."""
+        return resized(self.logits(features), details)
+
+
+class DetailedHead(nn.Module):
+    """Features brought to the image's size and added to the stem's map of that size, one 3x3 convolution, logits.
+
+    What is one pixel wide, a vessel in a small image, is gone from maps of half the size.
+    """
+
+    def __init__(self, channels: int, width: int, classes: int, spatial_dims: int) -> None:
+        super().__init__()
+        detail = channels // 2  # channels of the stem's first map
+        self.bring = convolution(channels, detail, spatial_dims, 1)
+        self.join = relu_conv_norm(detail, width, spatial_dims, 3)
+        self.logits = pointwise(width, classes, spatial_dims)
+
+    def forward(
+        self, features: Float[Tensor, "batch channel *half"], details: Float[Tensor, "batch detail *space"]
+    ) -> Float[Tensor, "batch class *space"]:
+        """Logits."""
+        logits: Tensor = self.logits(relu(self.join(resized(self.bring(features), details) + details)))
+        return logits
+
+
+def pointwise(channels: int, classes: int, spatial_dims: int) -> nn.Module:
+    """A 1x1 convolution with bias."""
+    return (nn.Conv2d if spatial_dims == 2 else nn.Conv3d)(channels, classes, 1)
+
+
+def resized(features: Float[Tensor, "batch channel *half"], like: Float[Tensor, "batch _ *space"]) -> Tensor:
+    """Features interpolated linearly to the size of others."""
+    mode = "bilinear" if features.ndim == 4 else "trilinear"
+    return interpolate(features, like.shape[2:], mode=mode, align_corners=False)
 
 
 def _only_final(lattice: Lattice) -> Lattice:
@@ -146,6 +199,7 @@ class WeavedUnet(_Weave):
             }
         )
         with_normalisation(self.stem, "group", affine=True)
+        with_normalisation(self.heads, "group", affine=True)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Outputs:
         """Logits [batch, class, *space]."""
@@ -198,6 +252,7 @@ class MixedWeavedUnet(_Weave):
             }
         )
         with_normalisation(self.stem, "group", affine=False)
+        with_normalisation(self.heads, "group", affine=False)
         use_quick_forms(self)
 
     def forward(

@@ -46,8 +46,8 @@ class Path(NamedTuple):
 class WeavedUnetSpace:
     """Cells on the lattice of X[d,l], d + l even: down, normal and up cells meet at a place, by weights (Eq. 7).
 
-    The paper's outputs X[0,5], X[0,7] and X[0,9] are X[1,5], X[1,7] and X[1,9] by a 1x1 convolution, brought to the
-    image's size; all count in training, and `exit` ends the network at an earlier one. Row d = 1, at half the image's
+    The paper's outputs X[0,5], X[0,7] and X[0,9] are X[1,5], X[1,7] and X[1,9], brought to the image's size; all count
+    in training, and `exit` ends the network at an earlier one. Row d = 1, at half the image's
     size, has `width` channels a node, each row below twice as many. Cells of a kind share one architecture. Where a
     transposed convolution would give one pixel less than the map it meets, it is padded by one; no map is interpolated.
 
@@ -78,6 +78,11 @@ class WeavedUnetSpace:
     )
     keep: float = Field(
         default=0.5, gt=0, le=1, description="least weight of a kind of cell that stays, in the strongest's (ours)"
+    )
+    details: bool = Field(
+        default=True,
+        description="outputs join their map, of half the image's size, with the stem's at its own size by one 3x3 "
+        "convolution, so that what is a pixel wide is seen (ours; MixSearch: a 1x1 convolution, enlarged)",
     )
     exit: int | None = Field(
         default=None, description="layer of the output to end at, e.g. 7 of X[1,7]; none: the last"
@@ -276,6 +281,7 @@ class WeavedUnetSpace:
             channels=tasks[0].channels,
             outputs=tuple(task.num_outputs for task in tasks),
             spatial_dims=tasks[0].spatial_dims,
+            details=self.details,
         )
 
 

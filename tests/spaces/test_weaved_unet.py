@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from archimed.errors import GenotypeError, SettingsError
 from archimed.genotype import describe, random_genotype
 from archimed.networks.layers import GroupNorm
 from archimed.networks.weave_lattice import Inputs, Place
+from archimed.networks.weave_network import DetailedHead, PlainHead
 from archimed.networks.weave_operations import TABLES
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces import space_from_settings, space_settings
@@ -151,6 +153,25 @@ def test_exits_are_the_outputs_in_order_and_the_last_is_the_answer() -> None:
     for one, other in zip(several, network.exits(images), strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(network.eval()(images), several[-1])
+
+
+@pytest.mark.parametrize("sides", [(9, 12), (6, 7, 8)])
+def test_heads_enlarge_half_the_size_and_with_details_see_single_pixels(sides: tuple[int, ...]) -> None:
+    dims = len(sides)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 8, *(-(-side // 2) for side in sides), generator=generator)
+    details = torch.randn(2, 4, *sides, generator=generator)
+    mode = "bilinear" if dims == 2 else "trilinear"
+    plain, detailed = PlainHead(8, 3, dims), DetailedHead(8, 2, 3, dims)
+    with torch.no_grad():
+        enlarged = functional.interpolate(plain.logits(features), sides, mode=mode, align_corners=False)
+        torch.testing.assert_close(plain(features, details), enlarged)
+        joined = functional.interpolate(detailed.bring(features), sides, mode=mode, align_corners=False) + details
+        reread = functional.relu(detailed.join[2](detailed.join[1](joined.relu())))
+        torch.testing.assert_close(detailed(features, details), detailed.logits(reread))
+        details[:, :, 3] += 1  # one row of pixels
+        assert torch.equal(plain(features, details), enlarged)
+        assert not torch.allclose(detailed(features, details)[:, :, 3], detailed.logits(reread)[:, :, 3])
 
 
 def test_an_early_exit_is_the_same_network_cut() -> None:
