@@ -13,7 +13,7 @@ from archimed.experiment.explained_cases import RULE, RULE_OF_LABELS, PickedCase
 from archimed.experiment.explainer import Explainer, deleted, explained
 from archimed.experiment.external import Trained, trained_networks
 from archimed.experiment.networks import load_network
-from archimed.experiment.pipeline import open_bench
+from archimed.experiment.pipeline import check_same_data, fingerprint_of, open_bench
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import experiment_from_document
@@ -44,7 +44,7 @@ def explain_run(run: Path, cases: str | None, network: str | None, out: Path | N
         The folder with maps.json, explain.html, pictures and heat maps.
 
     Raises:
-        RunError: the run is not evaluated, lacks the network, or its data are not those it was evaluated on.
+        RunError: the run is not evaluated, lacks the network, or its data are not those it began with.
         SettingsError: the run segments, the network has no maps, or no case is named.
         DataError: a case is unknown.
     """
@@ -59,6 +59,7 @@ def explain_run(run: Path, cases: str | None, network: str | None, out: Path | N
             f"Maps explain answers about whole images; {run} segments, so its answers are maps already. "
             "Its report shows them beside the truth."
         )
+    check_same_data(directory, fingerprint_of(bench))
     folder = out or run / FOLDER / found[0].network
     with directory.locked(), bench.machine.session():
         document = explain(bench, found, cases, folder)
@@ -99,7 +100,7 @@ def explain(bench: Workbench, found: Sequence[Trained], cases: str | None, folde
     task = own.stored.task
     if cases is None:
         rule = RULE_OF_LABELS if task.kind == "multi-label" else RULE
-        chosen = [(found[0], one) for one in picked_cases(task, own.answers["test"])]
+        chosen = [(found[0], one) for one in picked_cases(task, evaluated(own))]
     else:
         rule = "named by the user"
         chosen = [(answering(found, datasets, case), PickedCase(case)) for case in asked_cases(cases)]
@@ -132,10 +133,21 @@ def explainer(bench: Workbench, datasets: Datasets, trained: Trained) -> Explain
     folder, experiment = NetworkFolder(trained.path), bench.experiment
     stored = load_network(folder, experiment.method.space)
     bench.machine.place_network(stored.network)
-    read = read_predictions(folder.predictions, stored.task)
-    answers = {name: split for name, split in read.items() if isinstance(split, SplitPredictions)}
     dataset = datasets[trained.dataset]
-    return Explainer(trained, stored, dataset, answers, bench.machine, experiment.evaluation, experiment.seed)
+    return Explainer(trained, stored, dataset, bench.machine, experiment.evaluation, experiment.seed)
+
+
+def evaluated(own: Explainer) -> SplitPredictions:
+    """What the network answered to the test cases when it was evaluated.
+
+    Raises:
+        RunError: that is missing.
+    """
+    path = NetworkFolder(own.trained.path).predictions
+    found = read_predictions(path, own.stored.task).get("test")
+    if not isinstance(found, SplitPredictions):
+        raise RunError(f"Cases are picked by the answers to the test part; {path} has none. Name some with --cases.")
+    return found
 
 
 def answering(found: Sequence[Trained], datasets: Datasets, case: str) -> Trained:
@@ -172,7 +184,7 @@ def faithful(bench: Workbench, own: Explainer) -> dict[str, Any]:
 def places_of(bench: Workbench, datasets: Datasets, ids: set[str]) -> dict[str, Place]:
     """Where the volumes of some cases lie."""
     experiment = bench.experiment
-    found = {}
+    found: dict[str, Place] = {}
     for source, dataset in zip(experiment.sources, datasets.values(), strict=True):
         size = experiment.method.training.image_size
         found |= places(source, experiment.data, ids, size, dataset.grid) if dataset.task.spatial_dims == 3 else {}

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.placing import Place
-from archimed.errors import RunError
 from archimed.evaluation.settings import EvaluationSettings
 from archimed.experiment.explained_cases import PickedCase, explained_outputs
 from archimed.experiment.external import Trained
 from archimed.experiment.heat_pictures import slice_shares, write_panels
 from archimed.experiment.networks import StoredNetwork
-from archimed.experiment.predictions import SplitPredictions
 from archimed.experiment.sources import safe_names
 from archimed.explain.cam import ClassMap, class_maps
 from archimed.explain.deletion import CaseDeletion, blurred_image, deletion
@@ -27,7 +25,6 @@ from archimed.seeding import numpy_generator
 from archimed.training.machine import Machine
 from archimed.training.prediction import VALUES_AT_ONCE, probabilities
 
-AGREE = 0.01  # by which a probability may differ from that of the evaluation
 SOURCE_GRID = "the grid of the input file"
 PREPARED_GRID = "the grid of the image as the network sees it, for the data do not tell where it lies"
 
@@ -40,7 +37,6 @@ class Explainer:
         trained: its fold, seed and data set.
         stored: the network, on the machine.
         dataset: the data set.
-        answers: what it answered to the validation and test cases, by split.
         machine: how to compute.
         settings: whether pictures may be drawn.
         seed: of the run.
@@ -49,7 +45,6 @@ class Explainer:
     trained: Trained
     stored: StoredNetwork
     dataset: Dataset
-    answers: dict[str, SplitPredictions]
     machine: Machine
     settings: EvaluationSettings
     seed: int
@@ -72,20 +67,8 @@ class Explainer:
         return next(name for name in SPLIT_NAMES if case in fold.split(name))
 
     def answer(self, case: str) -> Float[np.ndarray, " class"]:
-        """Probabilities of the classes of a case.
-
-        Raises:
-            RunError: they are not those of the evaluation, so the data are others.
-        """
+        """Probabilities of the classes of a case."""
         found: Float[np.ndarray, " class"] = self.probabilities(self.image(case))[0].cpu().numpy()
-        known = self.answers.get(self.split_of(case))
-        if known is not None and case in known.cases:
-            before = known.probabilities[known.cases.index(case)]
-            if np.abs(before - found).max() > AGREE:
-                raise RunError(
-                    f"A run is explained on the data it was evaluated on; to case {case!r} {self.trained.network} "
-                    f"answers {found.max():.3f} now, {before.max():.3f} before. Restore the data."
-                )
         return found
 
     def map_of(self, case: str, outputs: list[int]) -> list[ClassMap]:

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,17 +143,22 @@ def record_start(bench: Workbench) -> None:
     fingerprint = fingerprint_of(bench)
     run.begin(bench.experiment.document())
     if run.data.exists():
-        stored = read_json(run.data)
-        if stored["checksum"] != fingerprint["checksum"]:
-            raise RunError(
-                f"A run is resumed on the data it began with; {run.data} has checksum {stored['checksum'][:12]}, the "
-                f"data now {fingerprint['checksum'][:12]}. Restore the data, or start a new run."
-            )
+        check_same_data(run, fingerprint)
         return
     write_json(run.environment, describe_environment())
     splits = {dataset.name: folds_of(dataset) for dataset in bench.training_sets}
     write_json(run.splits, {"datasets": splits} if bench.has_several else folds_of(bench.training_data))
     write_json(run.data, fingerprint)
+
+
+def check_same_data(run: RunDirectory, fingerprint: Mapping[str, Any]) -> None:
+    """Raise RunError unless the data are those that the run began with."""
+    stored = read_json(run.data)
+    if stored["checksum"] != fingerprint["checksum"]:
+        raise RunError(
+            f"A run keeps to the data it began with; {run.data} has checksum {stored['checksum'][:12]}, the "
+            f"data now {fingerprint['checksum'][:12]}. Restore the data, or start a new run."
+        )
 
 
 def fingerprint_of(bench: Workbench) -> dict[str, Any]:

@@ -148,7 +148,8 @@ def weighed(
     features: Float[Tensor, "channel *cells"], gradient: Float[Tensor, "channel *cells"]
 ) -> Float[Tensor, "*cells"]:
     """Channels summed by the gradient of the logit by their mean: its sum over all cells."""
-    return torch.tensordot(gradient.flatten(1).sum(1), features, dims=1)
+    cells: Tensor = torch.tensordot(gradient.flatten(1).sum(1), features, dims=1)
+    return cells
 
 
 def mean_maps(members: Sequence[Sequence[ClassMap]]) -> list[ClassMap]:

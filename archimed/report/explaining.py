@@ -93,7 +93,7 @@ def explanation(folder: Path, most: int, place: str = "", *, every: bool = True)
     told = record(folder / "maps.json")
     cases = [case for case in told.get("cases") or () if isinstance(case, dict)]
     maps = [one for case in cases for one in case.get("maps") or ()]
-    finest = max((part["cells"] for one in maps for part in one["maps"]), key=len, default=[])
+    finest: list[int] = max((part["cells"] for one in maps for part in one["maps"]), key=len, default=[])
     return Explanation(
         network=network_name(str(told.get("network"))),
         kind=KINDS.get(str(maps[0].get("kind")) if maps else "", ""),
