@@ -18,6 +18,9 @@ def compare(
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Rank tests of all networks with each other, not corrected.")
     ] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Compare the weights kept by this metric; each network's own if left out.")
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,5 +31,5 @@ def compare(
 
     names = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     with Console(quiet) as console:
-        document = compare_runs(runs, out, Asked(reference, names, all_pairs), console)
+        document = compare_runs(runs, out, Asked(reference, names, all_pairs, checkpoint), console)
     show_comparison(document, out, as_json)

@@ -124,6 +124,7 @@ def facts(document: Record) -> list[tuple[str, str]]:
         ("Networks", str(len(seeds))),
         ("Seeds of each", spread),
         ("Reference", network_name(document["reference"])),
+        *([("Weights kept by", metric_name(document["checkpoint"]))] if document["checkpoint"] else []),
     ]
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from archimed.errors import RunError
+from archimed.errors import RunError, SettingsError
 from archimed.evaluation.bootstrap import Bootstrap, RepeatPredictions, bootstrap_metrics, mean_over_data_sets
 from archimed.evaluation.masks import RepeatMasks
 from archimed.experiment.mask_predictions import SplitMasks
-from archimed.experiment.predictions import Split, read_predictions
+from archimed.experiment.predictions import Split, SplitPredictions, read_predictions
+from archimed.experiment.repeats import thresholds_of
+from archimed.files import read_json
 from archimed.studies.gathering import Gathered, Member
 from archimed.studies.run_files import RunFiles
 
@@ -23,10 +25,12 @@ class Answers:
 
     Attributes:
         runs: the runs that are compared; their test cases are the same.
+        checkpoint: the metric by which the weights were kept whose answers are read; None takes each network's own.
         truths: data set and fold -> a run and its true labels, of the first training read.
     """
 
     runs: Sequence[RunFiles]
+    checkpoint: str | None = None
     truths: dict[tuple[str, int], tuple[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     def resampled(self, network: Gathered, resamples: int) -> Bootstrap:
@@ -49,8 +53,11 @@ class Answers:
         Raises:
             RunError: the cases are not those that splits.json names, or have other true labels than in another run.
         """
-        first = self.runs[0]
-        split = in_order(read_predictions(member.folder.predictions, first.task(member.dataset))["test"])
+        first, checkpoint = self.runs[0], self.checkpoint_of(member)
+        task = first.task(member.dataset)
+        split = in_order(read_predictions(member.folder.predictions_by(checkpoint), task)["test"])
+        if isinstance(split, SplitPredictions) and (chosen := thresholds_of(member.folder, task, checkpoint)):
+            split = replace(split, threshold=chosen)
         if list(split.cases) != first.test_cases(member.dataset)[member.fold]:
             raise RunError(
                 f"Predictions are of the test cases that splits.json names; those of {member.folder.predictions} are "
@@ -59,6 +66,22 @@ class Answers:
         self.check_truth(member, truth_of(split), split.cases)
         everyone = {case: patients.get(case, case) for case in split.cases}
         return split.tested(member.fold, member.seed, everyone)
+
+    def checkpoint_of(self, member: Member) -> str | None:
+        """What the files of the answers are named by: None for the network's own weights.
+
+        Raises:
+            SettingsError: no weights of the training were kept by that metric.
+        """
+        if self.checkpoint is None:
+            return None
+        kept = list(read_json(member.folder.training).get("checkpoints", {}))
+        if self.checkpoint not in kept:
+            raise SettingsError(
+                f"--checkpoint is a metric by which all networks kept weights; {member.folder.path.parent.name} of "
+                f"{member.run} has {', '.join(kept) or 'one alone'}, not {self.checkpoint!r}. Leave --checkpoint out."
+            )
+        return None if self.checkpoint == kept[0] else self.checkpoint
 
     def check_truth(self, member: Member, truth: NDArray[np.float64], cases: Sequence[str]) -> None:
         """RunError if the true labels differ from those of a training read before."""

@@ -34,11 +34,13 @@ class Asked:
         reference: name of the network that the methods are compared with; None takes the usual one.
         metrics: in which networks are compared; () takes those of the task.
         all_pairs: whether all networks are compared with each other too.
+        checkpoint: the metric by which the weights were kept that are compared; None takes each network's own.
     """
 
     reference: str | None = None
     metrics: tuple[str, ...] = ()
     all_pairs: bool = False
+    checkpoint: str | None = None
 
 
 def compare_runs(folders: Sequence[Path], out: Path, asked: Asked, observer: Observer) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def compared(
 ) -> dict[str, Any]:
     """The content of comparison.json."""
     settings = evaluation_settings(runs)
-    found, left_out = measured(runs, networks, settings.resamples, observer)
+    found, left_out = measured(Answers(runs, asked.checkpoint), networks, settings.resamples, observer)
     kept = [network for network in networks if network.name in found]
     reference, why = reference_of(kept, asked.reference)
     metrics = metrics_of(runs[0], found[reference], asked.metrics)
@@ -88,6 +90,7 @@ def compared(
         "data": runs[0].summary["data"],
         "task": runs[0].data[next(iter(runs[0].data))]["task"],
         "test_cases": sum(len({*chain(*runs[0].test_cases(name))}) for name in runs[0].data),
+        "checkpoint": asked.checkpoint,
         "resamples": settings.resamples,
         "confidence": settings.confidence,
         "metrics": metrics,
@@ -111,12 +114,14 @@ def evaluation_settings(runs: Sequence[RunFiles]) -> EvaluationSettings:
 
 
 def measured(
-    runs: Sequence[RunFiles], networks: Sequence[Gathered], resamples: int, observer: Observer
+    answers: Answers, networks: Sequence[Gathered], resamples: int, observer: Observer
 ) -> tuple[dict[str, Bootstrap], list[str]]:
     """The resampled test metrics of every network that was tested on all cases, and what is said of the others."""
     observer.stage("measure")
-    answers, tests, left_out = Answers(runs), {}, []
-    places = [(name, fold) for name in runs[0].data for fold in range(len(runs[0].test_cases(name)))]
+    first = answers.runs[0]
+    tests: dict[str, Bootstrap] = {}
+    left_out = []
+    places = [(name, fold) for name in first.data for fold in range(len(first.test_cases(name)))]
     for number, network in enumerate(networks, start=1):
         there = {(member.dataset, member.fold) for member in network.members}
         missing = [f"fold {fold}{f' of {name}' if name else ''}" for name, fold in places if (name, fold) not in there]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,10 @@ class RunFiles:
         return str(self.summary["chosen"])
 
     def task(self, dataset: str) -> ImagingTask:
-        """The task of a data set."""
-        return task_of(self.data[dataset]["task"])
+        """The task of a data set; which label is the normal one only the results tell."""
+        results = self.summary["datasets"][dataset] if dataset else self.summary
+        normal = results.get("task", {}).get("normal_label")
+        return replace(task_of(self.data[dataset]["task"]), normal_label=normal)
 
     def test_cases(self, dataset: str) -> list[list[str]]:
         """The ids of the test cases of each fold, in order."""
