@@ -26,7 +26,7 @@ from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.transfer import adopt, check_transfer
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
-from archimed.genotype import random_genotype
+from archimed.methods.budget_settings import drawing
 from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
@@ -123,7 +123,8 @@ def settle_machine(bench: Workbench) -> Machine:
     batch = trial_batch(dataset, bench.normalisation(dataset, 0), recipe, Machine(1), recipe.batch_size)
     rng = numpy_generator(bench.experiment.seed, "machine trial")
     with torch_seed(bench.experiment.seed, "machine trial"):
-        network = method.space.build(random_genotype(method.space.choices, rng), training_task(dataset, recipe))
+        draw = drawing(method.space, method.search, bench.search_data.task)
+        network = method.space.build(draw(rng), training_task(dataset, recipe))
     machine = choose_machine(network, batch, device=wanted.device, threads=wanted.threads)
     machine = replace(
         machine,

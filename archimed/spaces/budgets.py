@@ -70,7 +70,7 @@ class Budgets:
         if too_low:
             raise SettingsError(
                 f"A search needs a network that keeps its budgets, and no structure does: {'; '.join(too_low)}. Raise "
-                "what is too low, or search at a smaller search.image_size."
+                "what is too low, or set fewer space.stages."
             )
         nearest = min(costs, key=lambda cost: max(getattr(cost, name) / limit for name, limit in self.limits.items()))
         got = ", ".join(f"{getattr(nearest, name):,} {SHOWN[name]} of {limit:,}" for name, limit in self.limits.items())
