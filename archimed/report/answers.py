@@ -3,6 +3,7 @@
 from archimed.evaluation.metrics import class_table
 from archimed.report.figures.canvas import Figure
 from archimed.report.figures.curves import calibration_figure, confusion_figure, roc_figures
+from archimed.report.label_results import label_table
 from archimed.report.reading import Predictions, Run, mapping, number
 from archimed.report.tables import Table, mean_of
 from archimed.report.words import UNDEFINED, count, decimal, metric_name
@@ -36,6 +37,8 @@ def answer_figures(run: Run) -> list[Figure]:
 
 def class_results(run: Run) -> Table | None:
     """Results of the chosen network by class or label, means over the repeats; None for two classes."""
+    if (by_label := label_table(run)) is not None:
+        return by_label
     repeats = test_answers(run).get(run.chosen, [])
     if run.task.kind not in {"multi-class", "ordinal", "multi-label"} or not repeats:
         return None

@@ -75,6 +75,11 @@ GLOSSARY: Mapping[str, str] = {
     "An answer two grades off counts four times as much as one a single grade off.",
     "Mean absolute error": "How many grades the answer is off on average: the lower, the better.",
     "Exact match": "The share of cases of which every label is told right.",
+    "Label-wise accuracy": "The share of single answers, label by label, that are right. Where labels are rare it is "
+    "high for every network, as most answers are no.",
+    "Weighted TPR & FPR": "(TPR + 1 - FPR) / 2: half the share of a label's cases that are found, and half the share "
+    "of the others that are not given it. 0.5 is guessing. TPR is the sensitivity, 1 - FPR the specificity.",
+    "Threshold of a label": "The probability above which a network is taken to say yes, chosen on validation cases.",
     "Log loss, Brier score": "Two errors of the stated probabilities: the lower, the better. Being sure and wrong "
     "costs most.",
     "Dice": "How far an answered mask agrees with the true one: twice the area that both mark, over the sum of both "
@@ -145,6 +150,11 @@ def network_name(name: str) -> str:
     if name in NETWORK_NAMES or not name.endswith("-only") or not modality:
         return NETWORK_NAMES.get(name, name)
     return f"{modality.upper() if len(modality) <= 5 else modality.capitalize()} only"
+
+
+def indicator_name(name: str) -> str:
+    """An indicator as readers know it: the names of the command line, but for what is counted."""
+    return {"macs": "MACs", "parameters": "parameters"}.get(name, name)
 
 
 def metric_order(metrics: Iterable[str]) -> list[str]:
