@@ -34,6 +34,7 @@ Mode = Literal["mix", "union", "dedicated"]
 RECIPE = Recipe(  # ours, for small data sets and few steps; the baselines' too. `paper` has the paper's retraining
     epochs=100,
     batch_size=8,
+    learning_rate=3e-3,
     least_steps=15,  # of eight images one pass is a single step
     schedule="cosine",
     weight_decay=1e-5,

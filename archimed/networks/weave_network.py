@@ -101,9 +101,7 @@ class _Weave(nn.Module):
         self.heads = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    f"l{place.layer}": DetailedHead(leaving, layout.width, classes, dims)
-                    if layout.details
-                    else PlainHead(leaving, classes, dims)
+                    f"l{place.layer}": (DetailedHead if layout.details else PlainHead)(leaving, classes, dims)
                     for place in layout.lattice.exits
                 }
             )
@@ -138,17 +136,19 @@ class PlainHead(nn.Module):
 
 
 class DetailedHead(nn.Module):
-    """Features brought to the image's size and added to the stem's map of that size, one 3x3 convolution, logits.
+    """Features brought to the image's size and added to the stem's map of that size, two 3x3 convolutions, logits.
 
     What is one pixel wide, a vessel in a small image, is gone from maps of half the size.
     """
 
-    def __init__(self, channels: int, width: int, classes: int, spatial_dims: int) -> None:
+    def __init__(self, channels: int, classes: int, spatial_dims: int) -> None:
         super().__init__()
         detail = channels // 2  # channels of the stem's first map
         self.bring = convolution(channels, detail, spatial_dims, 1)
-        self.join = relu_conv_norm(detail, width, spatial_dims, 3)
-        self.logits = pointwise(width, classes, spatial_dims)
+        self.join = nn.Sequential(
+            *relu_conv_norm(detail, detail, spatial_dims, 3), *relu_conv_norm(detail, detail, spatial_dims, 3)
+        )
+        self.logits = pointwise(detail, classes, spatial_dims)
 
     def forward(
         self, features: Float[Tensor, "batch channel *half"], details: Float[Tensor, "batch detail *space"]

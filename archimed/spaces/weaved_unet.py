@@ -81,8 +81,8 @@ class WeavedUnetSpace:
     )
     details: bool = Field(
         default=True,
-        description="outputs join their map, of half the image's size, with the stem's at its own size by one 3x3 "
-        "convolution, so that what is a pixel wide is seen (ours; MixSearch: a 1x1 convolution, enlarged)",
+        description="outputs join their map, of half the image's size, with the stem's at its own size by two 3x3 "
+        "convolutions, so that what is a pixel wide is seen (ours; MixSearch: a 1x1 convolution, enlarged)",
     )
     exit: int | None = Field(
         default=None, description="layer of the output to end at, e.g. 7 of X[1,7]; none: the last"

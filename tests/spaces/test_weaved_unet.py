@@ -162,12 +162,13 @@ def test_heads_enlarge_half_the_size_and_with_details_see_single_pixels(sides: t
     features = torch.randn(2, 8, *(-(-side // 2) for side in sides), generator=generator)
     details = torch.randn(2, 4, *sides, generator=generator)
     mode = "bilinear" if dims == 2 else "trilinear"
-    plain, detailed = PlainHead(8, 3, dims), DetailedHead(8, 2, 3, dims)
+    plain, detailed = PlainHead(8, 3, dims), DetailedHead(8, 3, dims)
     with torch.no_grad():
         enlarged = functional.interpolate(plain.logits(features), sides, mode=mode, align_corners=False)
         torch.testing.assert_close(plain(features, details), enlarged)
         joined = functional.interpolate(detailed.bring(features), sides, mode=mode, align_corners=False) + details
-        reread = functional.relu(detailed.join[2](detailed.join[1](joined.relu())))
+        once = detailed.join[2](detailed.join[1](joined.relu()))
+        reread = functional.relu(detailed.join[5](detailed.join[4](once.relu())))
         torch.testing.assert_close(detailed(features, details), detailed.logits(reread))
         details[:, :, 3] += 1  # one row of pixels
         assert torch.equal(plain(features, details), enlarged)
