@@ -2,7 +2,7 @@
 
 import typer
 
-from archimed.cli import compare, data, doctor, evaluate, explain, listing, run, stages
+from archimed.cli import compare, correlate, data, doctor, evaluate, explain, listing, run, stages
 
 app = typer.Typer(
     name="archimed",
@@ -20,6 +20,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.command("report")(stages.report)
 app.command("compare")(compare.compare)
+app.command("correlate")(correlate.correlate)
 app.add_typer(data.app, name="data")
 app.command("list")(listing.list_parts)
 app.command("doctor")(doctor.doctor)

@@ -1,4 +1,4 @@
-"""The end of a comparison: networks, what was found, and matrices of p-values on stdout, or all of it as JSON."""
+"""The end of a comparison or a correlation: what was found, as short tables and sentences on stdout, or as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -50,3 +50,25 @@ def show_matrices(document: Mapping[str, Any]) -> None:
             cells = ["" if p is None else f"{p:.4f}" for p in row]
             typer.echo(f"{name:<{first}}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
     typer.echo(f"\n{pairs_words(document)}")
+
+
+def show_correlation(document: Mapping[str, Any], out: Path, as_json: bool) -> None:
+    """Print how well each indicator ranks the networks, the best first."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    from archimed.studies.agreements import tau_words
+
+    rows = {name: row["tau"] for name, row in document["indicators"].items()}
+    width = max(map(len, rows)) + 2
+    typer.echo(f"{'indicator':<{width}}tau, by {document['metric']} of {document['trained']} trained networks")
+    for name in sorted(
+        rows, key=lambda name: -2.0 if rows[name]["value"] is None else rows[name]["value"], reverse=True
+    ):
+        typer.echo(f"{name:<{width}}{'undefined' if rows[name]['value'] is None else tau_words(rows[name])}")
+    typer.echo()
+    for sentence in document["verdict"]:
+        typer.echo(sentence)
+    for note in document["notes"]:
+        typer.echo(f"Caution: {note}")
+    typer.echo(f"Correlation: {out / 'correlate.html'}")

@@ -57,8 +57,8 @@ def rank_agreement(
 
     Returns:
         By indicator `networks` (used), `not_finite` (left out for it), `distinct` (different values), `tau` with
-        `value`, `low` and `high`, and `above` with the same of tau minus that of `against`, on the networks that both tell of;
-        None for that one itself, and where a tau is undefined.
+        `value`, `low` and `high`, and `above` with the same of tau minus that of `against`, on the networks that both
+        tell of; None for that one itself, and where a tau is undefined.
     """
     count = len(quality)
     weights = numpy_generator(seed, "networks").multinomial(count, np.full(count, 1 / count), resamples).T.astype(float)
