@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from archimed.report.figures.mixture import MixtureLog, percent
+from archimed.report.figures.mixture import percent
+from archimed.report.figures.mixture_log import MixtureLog
 from archimed.report.operation_words import operation_words
 from archimed.report.tables import Table
 

@@ -1,26 +1,12 @@
-"""Figures of a search that learns a mixture: losses, how decided it is, and the weights of the options."""
+"""Figures of a search that learns a mixture: its curves, and the weights of the options on every edge."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from archimed.report.figures.canvas import (
-    Axes,
-    Figure,
-    Point,
-    Scale,
-    dots,
-    legend,
-    line,
-    polyline,
-    rectangle,
-    span,
-    text,
-)
-from archimed.report.figures.training import robust, values
+from archimed.report.figures.canvas import Axes, Figure, Scale, legend, polyline, rectangle, span, text
+from archimed.report.figures.mixture_log import MixtureLog, epoch_scale, marked, picked_line, placed
+from archimed.report.figures.search_curves import decision_figure, loss_figure
 from archimed.report.operation_words import operation_words
-from archimed.report.reading import Record, number
-from archimed.report.words import metric_name
+from archimed.report.reading import number
 
 KINDS = ("down", "normal", "up")
 CELLS = {"normal", "reduction", "down", "up"}
@@ -45,158 +31,12 @@ COLUMN, SHADE = 44.0, 22.0  # pixels of a cell of the shaded table
 PANEL, PANEL_STEP = (112.0, 58.0), (160.0, 100.0)  # pixels of a small plot, and from one to the next
 
 
-@dataclass(frozen=True)
-class MixtureLog:
-    """One search that learnt a mixture, in one fold and for one seed.
-
-    Attributes:
-        name: the search.
-        place: its fold and seed, in words; empty where a run has one search only.
-        epochs: the lines of its log.
-        picked: the epoch from which the network was derived.
-        weights: of each mixed choice the weights [epoch][option], softmax of alpha.
-        options: of each mixed choice.
-        chosen: the option that the derived network has on a mixed choice; without those it left out.
-        inputs: of each cell the names of its inputs, where they are known.
-        spatial_dims: 2 or 3.
-        stage: of a search in several, counted from 1; 0 where there is one.
-        key: which search it is.
-    """
-
-    name: str
-    place: str
-    epochs: tuple[Record, ...]
-    picked: float | None
-    weights: Mapping[str, Sequence[Sequence[float]]]
-    options: Mapping[str, tuple[str, ...]]
-    chosen: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    spatial_dims: int = 2
-    stage: int = 0
-    key: tuple[str, ...] = ()
-
-    @property
-    def cells(self) -> dict[str, list[str]]:
-        """The mixed choices of each cell; of choices without a cell one part."""
-        found: dict[str, list[str]] = {}
-        for name in self.weights:
-            found.setdefault(name.partition(".")[0] if "." in name else "network", []).append(name)
-        return found
-
-    @property
-    def shown(self) -> int:
-        """The position of the epoch picked, else of the last."""
-        numbers = [epoch.get("epoch") for epoch in self.epochs]
-        return numbers.index(self.picked) if self.picked in numbers else len(numbers) - 1
-
-    def kept(self, choice: str) -> tuple[str, ...]:
-        """The options that the derived network has on a mixed choice; of kinds of cell there may be several."""
-        return tuple(self.chosen[choice].split("+")) if choice in self.chosen else ()
-
-    def edge_words(self, choice: str) -> str:
-        """An edge in a few words: "PET stem → node 1"; of a choice between kinds of cell, where they stand."""
-        if found := re.fullmatch(r"type\.d(\d+)\.l(\d+)", choice):
-            return f"row {found[1]}, layer {found[2]}"
-        cell, _, rest = choice.partition(".")
-        target, _, source = rest.partition(".")
-        if not source:
-            return choice
-        named = dict(zip((f"input{k}" for k in range(1, 9)), self.inputs.get(cell, ()), strict=False))
-        return " → ".join(named.get(state) or re.sub(r"(?<=[a-z])(?=\d)", " ", state) for state in (source, target))
-
-
 def mixture_figures(log: MixtureLog, suffix: str, *, edges: bool) -> list[Figure]:
     """Losses and how decided the mixture is; with `edges` also the weights on every edge of each cell."""
     figures = [loss_figure(log, suffix), decision_figure(log, suffix)]
     for cell, choices in log.cells.items() if edges else ():
         figures += [table_figure(log, cell, choices, suffix), edges_figure(log, cell, choices, suffix)]
     return figures
-
-
-def epoch_scale(epochs: Sequence[Record], start: float, stop: float) -> Scale:
-    """The scale of epochs, never empty."""
-    numbers = [number(epoch.get("epoch")) or float(place) for place, epoch in enumerate(epochs, start=1)]
-    first, last = min(numbers, default=1.0), max(numbers, default=1.0)
-    low, high = (first, last) if last > first else (last - 1, last + 1)
-    return Scale(low, high, start, stop, whole=True)
-
-
-def loss_figure(log: MixtureLog, suffix: str) -> Figure:
-    """The losses of both halves and on the validation cases, above the validation AUC."""
-    keys = {
-        "weight_loss": ("loss of the weights, on their half", "s6 solid"),
-        "architecture_loss": ("loss of alpha, on its half", "s3"),
-        "validation_loss": ("validation loss", "s2"),
-    }
-    traces = {key: values(log.epochs, key) for key in keys}
-    metric = next((name for name in ("dice", "auc") if values(log.epochs, f"validation.{name}")), "auc")
-    scores = values(log.epochs, f"validation.{metric}")
-    width = epoch_scale(log.epochs, 52, 348)
-    above = Axes(width, Scale(*span(robust([y for trace in traces.values() for _, y in trace])), 142, 12))
-    below = Axes(width, Scale(*span([y for _, y in scores]), 248, 172))
-    bottom = below if scores else above
-    parts = [above.frame("" if scores else "Epoch", "Loss", y_ticks=4)]
-    parts += [below.frame("Epoch", metric_name(metric), y_ticks=3)] if scores else []
-    for key, (_, style) in keys.items():
-        parts.append(trace_of(above, [(x, min(y, above.y.high)) for x, y in traces[key]], style))
-    parts += [trace_of(below, scores, "s1"), picked_line(log, width, above.y.stop, bottom.y.start)]
-    entries = [*keys.values(), *([(f"validation {metric_name(metric)} of the supernet", "s1")] if scores else [])]
-    top = bottom.y.start + 56
-    rows, height = legend(entries, 52, top, 300)
-    title = f"Losses of the search{placed(log)}"
-    reading = "Half of the training cases teach the weights, the other half alpha. " + marked(log)
-    return Figure(f"search_losses{suffix}", title, reading, "".join([*parts, rows]), 360, top - 4 + height)
-
-
-def decision_figure(log: MixtureLog, suffix: str) -> Figure:
-    """Entropy of the mixture, and the shares of the skip connection and of zero."""
-    axes = Axes(epoch_scale(log.epochs, 52, 348), Scale(0.0, 1.05, 248, 12))
-    keys = {
-        "entropy": ("entropy of the mixture", "s1"),
-        "skip_share": ("share of the skip connection", "s2"),
-        "zero_share": ("share of zero", "zero"),
-    }
-    parts = [axes.frame("Epoch", "Entropy, and shares")]
-    parts += [trace_of(axes, values(log.epochs, key), style) for key, (_, style) in keys.items()]
-    parts.append(picked_line(log, axes.x, axes.y.stop, axes.y.start))
-    rows, height = legend(list(keys.values()), 52, 304, 300)
-    title = f"How decided the mixture is{placed(log)}"
-    reading = (
-        "Entropy 1: all options weigh the same, so the derived network rests on small differences; 0: one "
-        f"option is all. A skip connection whose share takes over is a known failure of such searches. {marked(log)}"
-    )
-    return Figure(f"search_decision{suffix}", title, reading, "".join([*parts, rows]), 360, 300 + height)
-
-
-def trace_of(axes: Axes, points: Sequence[Point], style: str) -> str:
-    """A line with dots where it has few points."""
-    pixels = [axes.at(x, y) for x, y in points]
-    return polyline(pixels, style) + (dots(pixels, f"solid-dots {style}") if len(pixels) < 9 else "")
-
-
-def picked_line(log: MixtureLog, scale: Scale, top: float, bottom: float, *, words: bool = True) -> str:
-    """A dashed line at the epoch picked, with its number in words."""
-    if log.picked is None or not scale.low <= log.picked <= scale.high:
-        return ""
-    x = scale(log.picked)
-    left = x > (scale.start + scale.stop) / 2
-    side = (x - 6, "tick halo end") if left else (x + 6, "tick halo")
-    name = text(side[0], bottom - 8, f"epoch {log.picked:.0f}", side[1]) if words else ""
-    return line((x, top), (x, bottom), "marker") + name
-
-
-def marked(log: MixtureLog) -> str:
-    """What the dashed line is."""
-    if log.picked is None:
-        return ""
-    what = "the network was derived" if log.chosen or not log.stage else "the next stage was made"
-    return f"The dashed line marks the epoch from which {what}."
-
-
-def placed(log: MixtureLog) -> str:
-    """The stage, fold and seed at the end of a title."""
-    words = ", ".join(part for part in (f"stage {log.stage}" if log.stage else "", log.place) if part)
-    return f" ({words})" if words else ""
 
 
 def reach(weights: Sequence[float]) -> str:

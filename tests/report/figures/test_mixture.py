@@ -3,7 +3,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from archimed.report.figures.mixture import MixtureLog, mixture_figures
+from archimed.report.figures.mixture import mixture_figures
+from archimed.report.figures.mixture_log import MixtureLog
 
 OPTIONS = ("zero", "conv_3", "identity")
 LOG = MixtureLog(
