@@ -41,12 +41,12 @@ def explain(
         likeliest = max(case["probabilities"], key=case["probabilities"].get)
         told = f"{likeliest} ({case['probabilities'][likeliest]:.2f})"
         typer.echo(f"  {case['case']:<24} {', '.join(case['truth']) or 'none'}; answered {told}")
-    typer.echo(f"Deletion test on {test['cases']} test cases: {test['verdict']}{gap(test['gap'], test)}")
+    typer.echo(f"Deletion test on {test['cases']} test cases: {test['verdict']} ({gap(test)})")
     typer.echo(f"Written to: {folder / 'explain.html'}")
 
 
-def gap(value: float, test: dict[str, float | None]) -> str:
-    """How much more the answer falls by the map than by chance, with its interval."""
+def gap(test: dict[str, float | None]) -> str:
+    """How much more of the probability goes by the map than by chance, with its interval."""
     if test["low"] is None or test["high"] is None:
-        return ", of too few patients for an interval"
-    return f", probability {value:+.3f} lower than by chance ({test['low']:+.3f} to {test['high']:+.3f})"
+        return "of too few patients for an interval"
+    return f"blurring by the map costs {test['gap']:.3f} more than by chance, {test['low']:.3f} to {test['high']:.3f}"

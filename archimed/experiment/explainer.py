@@ -159,6 +159,7 @@ def facts_of(found: ClassMap, heat: Float[np.ndarray, "*space"], place: Place | 
             {"module": one.module, "cells": list(one.cells.shape), "mean": float(one.cells.mean())}
             for one in found.evidence
         ],
+        "highest": float(heat.max()),
         "hottest": {"voxel": [int(at) for at in voxel], "mm": mm},
         "slices": slice_shares(heat).tolist() if heat.ndim == 3 else None,
     }

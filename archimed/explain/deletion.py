@@ -166,5 +166,6 @@ def faithfulness(found: Sequence[CaseDeletion], rng: np.random.Generator, resamp
     if len(patients) >= 3:
         draws = gaps[rng.integers(len(gaps), size=(resamples, len(gaps)))].mean(1)
         low, high = (float(value) for value in np.quantile(draws, [0.025, 0.975]))
-    most, random, least = (float(np.mean([getattr(one, name) for one in found])) for name in ("most", "random", "least"))
+    areas = [(one.most, one.random, one.least) for one in found]
+    most, random, least = (float(area) for area in np.mean(areas, axis=0))
     return Faithfulness(len(found), len(patients), most, random, least, float(gaps.mean()), low, high)

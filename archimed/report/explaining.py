@@ -51,6 +51,7 @@ class Explanation:
 
     Attributes:
         network: its name for people.
+        data: the name of the data set.
         kind: what the maps are.
         cells: how fine they are.
         verdict: of the deletion test, in a sentence.
@@ -62,6 +63,7 @@ class Explanation:
     """
 
     network: str
+    data: str
     kind: str
     cells: str
     verdict: str
@@ -96,6 +98,7 @@ def explanation(folder: Path, most: int, place: str = "", *, every: bool = True)
     finest: list[int] = max((part["cells"] for one in maps for part in one["maps"]), key=len, default=[])
     return Explanation(
         network=network_name(str(told.get("network"))),
+        data=str(told.get("data")),
         kind=KINDS.get(str(maps[0].get("kind")) if maps else "", ""),
         cells=" x ".join(map(str, finest)),
         verdict=VERDICTS.get(str(mapping(told, "deletion").get("verdict")), ""),
@@ -115,7 +118,8 @@ def test_words(test: Record) -> str:
         f"Over {test.get('cases')} test cases of {test.get('patients')} patients the mean probability of the answer, "
         f"while the image is blurred block by block, is {decimal(test.get('most'))} where the most important blocks go "
         f"first, {decimal(test.get('random'))} in random order and {decimal(test.get('least'))} where the least "
-        f"important go first. Against chance the map costs {decimal(test.get('gap'))}{within}."
+        f"important go first. The map costs {decimal(test.get('gap'))} more than chance{within}: above 0 it finds what "
+        "matters."
     )
 
 
@@ -163,6 +167,8 @@ def caption(case: Record, one: Record, panel: Record) -> str:
     channel = int(panel.get("channel") or 0)
     what = names[channel] if channel < len(names) else "Image"
     if panel.get("shows") == "heat":
+        if float(one["highest"]) <= 0:
+            return f"Nothing speaks for {one['class']}"
         what = f"What speaks for {one['class']}"
         if at and sum(shares):
             return f"{what}, slice {at} of {len(shares)}: {100 * shares[at - 1]:.1f} % of it"
