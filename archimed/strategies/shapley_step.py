@@ -135,7 +135,9 @@ class ShapleyStep:
                 raise OutOfTimeError
             return game.value(coalition)
 
-        ground = game.value(frozenset()) if settings.ground == "nobody" else 0.0
+        nobody = game.value(frozenset())
+        ground = nobody if settings.ground == "nobody" else 0.0
+        played.nobodies.append(nobody)
         played.starts.append(game.value(frozenset(order)))
         played.drops.append(drops(value, order, settings.stop_below, ground))
         played.evaluations += game.evaluations
@@ -150,6 +152,7 @@ class ShapleyStep:
         self._told = {
             "shapley": {name: numbers.tolist() for name, numbers in values.items()},
             "start": sum(played.starts) / len(played.starts),
+            "nobody": sum(played.nobodies) / len(played.nobodies),
             "evaluations": played.evaluations,
             "permutations": len(played.drops),
             "seconds": seconds,
@@ -179,4 +182,5 @@ class _Played:
 
     drops: list[Tensor] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
+    nobodies: list[float] = field(default_factory=list)
     evaluations: int = 0
