@@ -7,6 +7,7 @@ from typing import Any
 from archimed.report.words import indicator_name, listing, metric_name, span_words
 
 FEW_NETWORKS = 20
+LEAST_NETWORKS = 10  # of fewer a perfect order is no rare chance, and resampling does not show it
 COUNTED = ("macs", "parameters")
 
 
@@ -19,6 +20,8 @@ def agreement_words(document: Mapping[str, Any]) -> list[str]:
     if not known:
         return [f"No indicator can be told to rank these networks by {metric}: see the notes."]
     ranked = sorted((name for name in known if name in own), key=lambda name: -known[name]["value"])
+    if document["trained"] < LEAST_NETWORKS:
+        return [f"{document['trained']} trained networks are too few to tell whether an indicator ranks them."]
     said = []
     if ranked:
         best = ranked[0]

@@ -195,6 +195,11 @@ def test_words_tell_what_ranks_what_does_not_and_what_ranks_the_wrong_way():
     ]
 
 
+def test_few_networks_tell_nothing():
+    document = made_document(naswot=(1.0, 1.0, 1.0), macs=(0.3, 0.1, 0.5)) | {"trained": 4}
+    assert agreement_words(document) == ["4 trained networks are too few to tell whether an indicator ranks them."]
+
+
 def test_a_metric_that_is_the_same_for_all_is_told():
     document = made_document(macs=(None, None, None))
     records = [{"validation": {"auc": 0.5}, "undefined": {}} for _ in range(50)]
