@@ -19,6 +19,7 @@ Verdict = Literal["faithful", "misleading", "undecided"]
 STEPS = 10  # of a curve, from the whole image to a blurred one
 ORDERS = 5  # at random
 MOST_BLOCKS = 8  # along an axis
+LEAST_GAP = 0.005  # of probability: a network that answers alike whatever it sees cannot be judged (ours)
 SHARPNESS = 8  # the deviation of the blur is this part of each side (ours)
 
 
@@ -67,10 +68,10 @@ class Faithfulness:
 
     @property
     def verdict(self) -> Verdict:
-        """Faithful if the interval of the gap lies above 0, misleading if below."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+        """Faithful if the interval of the gap lies above 0, misleading if below, by more than nothing to speak of."""
+        if self.low is None or self.high is None or (self.low <= LEAST_GAP and self.high >= -LEAST_GAP):
             return "undecided"
-        return "faithful" if self.low > 0 else "misleading"
+        return "faithful" if self.low > LEAST_GAP else "misleading"
 
 
 def deletion(

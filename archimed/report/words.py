@@ -41,6 +41,7 @@ NETWORK_NAMES: Mapping[str, str] = {
     "darts": "DARTS",
     "shapley-nas": "Shapley-NAS",
     "mm-nas": "MM-NAS",
+    "emars": "EMARS",
     "random-search": "Random search",
     "random-search-100": "Random search (100)",
     "parameters": "Most parameters",

@@ -85,6 +85,7 @@ def test_the_verdict_follows_the_interval_over_patients() -> None:
     assert faithfulness(cases([0.1, 0.2, 0.15, 0.12], 4), rng(0)).verdict == "faithful"
     assert faithfulness(cases([-0.1, -0.2, -0.15, -0.12], 4), rng(0)).verdict == "misleading"
     assert faithfulness(cases([0.1, -0.2, 0.15, -0.12], 4), rng(0)).verdict == "undecided"
+    assert faithfulness(cases([0.004] * 4, 4), rng(0)).verdict == "undecided"  # nothing to speak of
     few = faithfulness(cases([0.1, 0.2, 0.1, 0.2], 2), rng(0))
     assert (few.verdict, few.low, few.patients, few.cases) == ("undecided", None, 2, 4)
     assert few.gap == pytest.approx(0.15)
