@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from archimed.errors import SettingsError
 from archimed.report.figures.canvas import Figure
-from archimed.report.figures.mixture import MixtureLog, mixture_figures
+from archimed.report.figures.mixture import mixture_figures
+from archimed.report.figures.mixture_log import MixtureLog
+from archimed.report.figures.shapley import shapley_figures
 from archimed.report.pruning import pruned_table
 from archimed.report.reading import Record, Run, mapping
 from archimed.report.reading import number as number_of
@@ -194,7 +196,7 @@ def learning_figures(run: Run) -> list[Learnt]:
 
 def learnt_figures(log: MixtureLog, suffix: str, after: MixtureLog | None, *, edges: bool) -> Learnt:
     """What the page shows of one stage; alpha is folded where there are several stages, as it fills many figures."""
-    figures = mixture_figures(log, suffix, edges=edges)
+    figures = [*mixture_figures(log, suffix, edges=edges), *(shapley_figures(log, suffix) if edges else ())]
     folded = [f for f in figures if f.name.startswith("mixture_") and not f.name.startswith(KIND_FIGURES)]
     folded = folded if log.stage else []
     title = f"{f'Stage {log.stage}' if log.stage else ''}{', ' if log.stage and log.place else ''}{log.place}"
