@@ -6,6 +6,7 @@ from torch import nn
 
 from archimed.data.dataset import Dataset
 from archimed.errors import SettingsError
+from archimed.experiment.initial_weights import check_initial_weights
 from archimed.experiment.search_stage import search_problem, wanted_networks
 from archimed.experiment.training_task import training_task, validation_metric_names
 from archimed.experiment.workbench import Workbench
@@ -51,11 +52,7 @@ def check_before_start(bench: Workbench) -> None:
             f"training.checkpoint_metric is a metric of the task, one of {', '.join(known)}; got "
             f"{unknown[0]!r}. Set it with --set training.checkpoint_metric=NAME."
         )
-    if recipe.initial_weights is not None and not recipe.initial_weights.is_file():
-        raise SettingsError(
-            f"training.initial_weights is a .safetensors file; there is none at {recipe.initial_weights}. "
-            "Give the weights.safetensors of a run."
-        )
+    check_initial_weights(bench)
 
 
 def check_search(bench: Workbench) -> None:

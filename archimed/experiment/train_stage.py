@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archimed.errors import RunError
+from archimed.experiment.initial_weights import trial
 from archimed.experiment.networks import architecture_document, build_network, network_size
 from archimed.experiment.search_stage import read_selection, wanted_networks, where
 from archimed.experiment.training_task import training_task, validation_metrics
@@ -14,6 +15,7 @@ from archimed.files import read_json, write_json
 from archimed.methods.protocol import Selection
 from archimed.runs import NetworkFolder
 from archimed.seeding import derive_seed
+from archimed.training.initial_weights import misfit_error
 from archimed.training.loop import train
 from archimed.training.progress import EpochRecord, TrainingError
 from archimed.training.recipe import checkpoint_metric
@@ -66,21 +68,47 @@ def train_all(bench: Workbench) -> None:
     """
     every = jobs(bench)
     check_own_network(bench, every, "Training needs the networks that the search chooses")
+    beginners = begin_with_weights(bench, every)
     for number, job in enumerate(every, start=1):
         if not job.folder.training.exists():
             place = where(bench, job.repeat, bench.scope(job.repeat.dataset))
             bench.observer.stage(f"train: {job.selection.network}{place} ({number} of {len(every)})")
         try:
-            train_one(bench, job, every[: number - 1])
+            train_one(bench, job, every[: number - 1], job.selection.network in beginners)
         except TrainingError as error:
             if job.selection.network == bench.experiment.method.name:
                 raise
             bench.observer.say(f"{job.selection.network} could not be trained and is left out: {error}")
 
 
-def train_one(bench: Workbench, job: Job, earlier: list[Job]) -> None:
-    """Train one network, or take over the result of an equal one trained before."""
+def begin_with_weights(bench: Workbench, every: list[Job]) -> set[str]:
+    """The networks that begin with `training.initial_weights`, which fit them in every fold; the others are told.
+
+    Raises:
+        SettingsError: there is a file and it fits none.
+    """
+    path = bench.experiment.method.training.initial_weights
+    if path is None:
+        return set()
+    facts: dict[str, str | None] = {}
+    for job in every:
+        name = job.selection.network
+        facts[name] = facts.get(name) or trial(bench, job.selection, job.repeat.dataset, job.repeat.fold)[0]
+    if all(facts.values()):
+        raise misfit_error(path, next(fact for fact in facts.values() if fact))
+    for name, fact in facts.items():
+        if fact:
+            bench.observer.say(f"{name} starts afresh, as the weights of {path.name} do not fit it: {fact}")
+    return {name for name, fact in facts.items() if not fact}
+
+
+def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = False) -> None:
+    """Train one network, or take over the result of an equal one trained before.
+
+    `begins` tells whether it begins with the weights of `training.initial_weights`.
+    """
     dataset, recipe = bench.data_of(job.repeat), bench.experiment.method.training
+    recipe = recipe if begins else replace(recipe, initial_weights=None)
     fold = dataset.folds[job.repeat.fold]
     normalise = bench.normalisation(dataset, job.repeat.fold)
     task = training_task(dataset, recipe, job.repeat.fold)

@@ -21,6 +21,7 @@ from archimed.task import ImagingTask
 from archimed.training.augmentation import augment, augments
 from archimed.training.checkpoint import StateFolder, TrainingState
 from archimed.training.fitting import fitting_pass, single_epoch
+from archimed.training.initial_weights import load_initial_weights
 from archimed.training.losses import class_weights, training_loss
 from archimed.training.machine import Machine
 from archimed.training.mask_loss import mask_loss
@@ -30,7 +31,6 @@ from archimed.training.prediction import Normalise, predict_logits, probabilitie
 from archimed.training.progress import EpochRecord, Training, TrainingError
 from archimed.training.recipe import Recipe, checkpoint_metrics, learning_rate_at, passes_per_epoch
 from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
-from archimed.training.weights import load_initial_weights
 
 TINY = 1e-30  # a probability of zero, whose logarithm is to be a number
 ValidationMetrics = Callable[[Any, Any], Mapping[str, float | None]]
@@ -264,8 +264,8 @@ def _start_from(
     path: Path, network: nn.Module, task: ImagingTask, state: TrainingState, warn: Callable[[str], None]
 ) -> None:
     kept = load_initial_weights(network, path, task.num_outputs)
-    if kept:
-        _caution(f"The classes of {path} differ, so the classifier starts afresh ({', '.join(kept)}).", state, warn)
+    head = f"; as it was made for other classes, the classifier starts afresh ({', '.join(kept)})" if kept else ""
+    _caution(f"It began with the weights of {path.name}{head}.", state, warn)
 
 
 def _caution(text: str, state: TrainingState, warn: Callable[[str], None]) -> None:

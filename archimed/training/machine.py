@@ -52,9 +52,11 @@ class Machine:
         innermost = self.device == "cpu" and self.memory_format == "channels_last"
         if innermost and any(weight.ndim == 5 for weight in network.parameters()):
             use_quick_forms(network)
-        for tensor in (*network.parameters(), *network.buffers()):
-            if tensor.ndim in (4, 5):
-                tensor.data = tensor.data.contiguous(memory_format=self._layout(tensor.ndim) or torch.contiguous_format)
+        for layer in network.modules():
+            for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+                if tensor.ndim in (4, 5) and not _is_stacked(tensor, layer):
+                    layout = self._layout(tensor.ndim) or torch.contiguous_format
+                    tensor.data = tensor.data.contiguous(memory_format=layout)
         return network
 
     def place_images(self, images: "Tensor") -> "Tensor":
@@ -94,3 +96,9 @@ class Machine:
         finally:
             torch.set_flush_denormal(False)
             torch.set_num_threads(threads)
+
+
+def _is_stacked(tensor: "Tensor", layer: "nn.Module") -> bool:
+    """Whether a convolution's filters have a further axis, as those of several readers; they lie as they were made."""
+    kernel: tuple[int, ...] = getattr(layer, "kernel_size", ())
+    return bool(kernel) and tensor.ndim != len(kernel) + 2

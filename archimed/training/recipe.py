@@ -145,7 +145,9 @@ class Recipe:
         "(nnU-Net: a third)",
     )
     initial_weights: Path | None = Field(
-        default=None, description="a .safetensors file of the same architecture to start from; null starts afresh"
+        default=None,
+        description="a file of weights to start from, .safetensors or PyTorch's own (.pt, .pth), for those networks of "
+        "the run that it fits tensor by tensor, but for the classifier; the others, and null, start afresh",
     )
 
     @field_validator("checkpoint_metric")
