@@ -24,6 +24,7 @@ from archimed.networks.weave_operations import ChannelGate, ChannelShuffle
 
 StateWeights = Mapping[str, tuple[tuple[int, ...], Tensor]]  # option: who reads it, and how each weighs it [reader]
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def state_weights(names: Sequence[str], edges: Sequence[EdgeWeights]) -> StateWeights:
@@ -86,11 +87,27 @@ class MixedState(nn.Module):
 def _stacked(options: Sequence[nn.Module]) -> nn.Module:
     """The first option, with the parameters of all."""
     own = [dict(option.named_parameters()) for option in options]
+    gated = any(isinstance(layer, ChannelGate) for layer in options[0].children())  # then by image, stacked plainly
     for path in own[0]:
         owner, _, name = path.rpartition(".")
         together = torch.stack([parameters[path].detach() for parameters in own])
-        setattr(options[0].get_submodule(owner), name, nn.Parameter(together))
+        layer = options[0].get_submodule(owner)
+        setattr(layer, name, nn.Parameter(together if gated else _laid_out(together, layer)))
     return options[0]
+
+
+def _laid_out(stacked: Tensor, layer: nn.Module) -> Tensor:
+    """The same numbers, in memory as their gradient comes from the library, so that it need not be copied."""
+    if not isinstance(layer, CONVOLUTIONS) or layer.groups > 1:
+        return stacked
+    if isinstance(layer, TRANSPOSED):  # [into, *space, reader, out of]
+        order = (1, *range(3, stacked.ndim), 0, 2)
+    elif max(layer.kernel_size) == 1:  # a matrix for each reader, [reader, into, out of]
+        order = (0, 2, *range(3, stacked.ndim), 1)
+    else:  # [reader, out of, *space, into]
+        order = (0, 1, *range(3, stacked.ndim), 2)
+    back = [order.index(axis) for axis in range(stacked.ndim)]
+    return stacked.permute(order).contiguous().permute(back)
 
 
 class _Option:
@@ -119,8 +136,8 @@ class _Source:
 
     @cached_property
     def means(self) -> Tensor:
-        """Over space, [batch, channel]."""
-        return self.features.mean(dim=tuple(range(2, self.features.ndim)))
+        """Over space, [batch, channel]; with channels innermost, as its gradient then lies."""
+        return self.features.movedim(1, -1).flatten(1, -2).mean(1)
 
     def repeated(self, readers: int) -> Tensor:
         """After a ReLU, once for each reader."""

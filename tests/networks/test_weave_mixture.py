@@ -10,6 +10,7 @@ from torch.func import functional_call
 from archimed.networks.mixed_operation import EdgeWeights
 from archimed.networks.weave_mixture import MixedState, state_weights
 from archimed.networks.weave_operations import TABLES, Resampling
+from archimed.training.machine import Machine
 
 READERS = 3
 
@@ -75,3 +76,21 @@ def test_the_mixture_alone_has_a_gradient_where_neither_features_nor_weights_hav
         for sums in (ours, plain(state, names, features, weights))
     )
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def steps(tensor: Tensor) -> list[int]:
+    """In memory along each axis that has more than one place."""
+    return [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_weights_lie_in_memory_as_their_gradients_do(kind: Resampling) -> None:
+    names = [operation.name for operation in TABLES[kind]]
+    state = Machine(1, memory_format="channels_last").place_network(MixedState(TABLES[kind], 8, 2, READERS))
+    features = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    weights = state_weights(names, [edge(torch.ones(len(names)))] * READERS)
+    total = state(features, weights)
+    named = {n: p for n, p in state.named_parameters() if p.ndim == 5}
+    gradients = torch.autograd.grad((total**2).sum(), list(named.values()))
+    for (name, weight), gradient in zip(named.items(), gradients, strict=True):
+        assert steps(weight) == steps(gradient), name
