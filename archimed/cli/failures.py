@@ -16,7 +16,8 @@ USER_SIDE = 2
 OUR_FAULT = 1
 INTERRUPTED = 130
 TERMINATED = 143
-INTERRUPTION = "Interrupted. What was done is saved; go on with: archimed resume RUN"
+GO_ON = "What was done is saved; go on with the same command, or of a run with: archimed resume RUN"
+INTERRUPTION = f"Interrupted. {GO_ON}"
 
 
 class Terminated(BaseException):
@@ -35,7 +36,7 @@ def run_guarded(app: Callable[..., object]) -> int:
     except KeyboardInterrupt:
         return say(INTERRUPTION, INTERRUPTED)
     except Terminated:
-        return say("Terminated. What was done is saved; go on with: archimed resume RUN", TERMINATED)
+        return say(f"Terminated. {GO_ON}", TERMINATED)
     except Exception as error:  # noqa: BLE001
         return usage_or_fault(error)
     code = result if isinstance(result, int) else 0

@@ -116,7 +116,12 @@ def transfer(
 
 
 def report(run: RunArgument, quiet: QuietOption = False) -> None:
-    """Write the report of a run again."""
+    """Write the report of a run again, or of a folder of runs an index that opens each report."""
+    from archimed.report.index import is_folder_of_runs, write_index
+
+    if is_folder_of_runs(run):
+        typer.echo(f"Index: {write_index(run)}")
+        return
     complete(run, ("report",), quiet, as_json=False)
 
 

@@ -168,6 +168,7 @@ def render(page: Mapping[str, Any], template: str = "page.html") -> str:
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = lambda figure: Markup(figure.inline())  # noqa: S704 (its text is escaped there)
+    environment.filters["script"] = Markup  # our own
     style = environment.get_template("style.css").render(colours=COLOURS) + chart_rules()
     html = environment.get_template(template).render(page, style=Markup(style))  # noqa: S704 (our own)
     return words.printable(html)
