@@ -16,9 +16,9 @@ from archimed.networks.heads import means_and_peaks
 from archimed.networks.layers import Normalisation, batch_norm, convolution, with_normalisation
 from archimed.networks.pooling import pooling
 from archimed.networks.regions import RegionNumbers, bright
-from archimed.networks.stem import StemForm, StemStride
 
 View = Literal["whole", "central-slice", "largest-slice"]
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ class CnnLayout:
 
     Attributes:
         encoders: the channels that each encoder reads.
-        widths: channels of the first convolution and of the stages after it, each of which halves the size.
-        hidden: features of the layer that joins the encoders.
-        stem_stride: pixels per step of the first convolution.
-        stem_form: how it takes that step (see `stem`).
-        normalisation: after every convolution but the first.
+        widths: channels of the first convolution, at the image's size, and of the stages after it, which halve it.
+        normalisation: after every convolution.
         num_outputs: logits.
         spatial_dims: of what is convolved, 2 or 3.
         region: whether a region is the last channel of the images, which every encoder reads too.
@@ -39,9 +36,6 @@ class CnnLayout:
 
     encoders: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
-    hidden: int
-    stem_stride: StemStride
-    stem_form: StemForm
     normalisation: Normalisation
     num_outputs: int
     spatial_dims: int
@@ -49,7 +43,10 @@ class CnnLayout:
 
 
 class ReferenceNetwork(nn.Module):
-    """Encoders side by side, their features concatenated, one hidden layer, logits."""
+    """Encoders side by side, their features concatenated, one linear layer.
+
+    With a hidden layer between, findings of a few voxels were learnt later or not at all (see docs/results/mm-nas.md).
+    """
 
     def __init__(self, layout: CnnLayout) -> None:
         super().__init__()
@@ -61,9 +58,7 @@ class ReferenceNetwork(nn.Module):
         self.region_numbers = RegionNumbers(len(self.measured)) if layout.region else None
         if self.region_numbers is not None:
             features += self.region_numbers.size
-        self.head = nn.Sequential(
-            nn.Linear(features, layout.hidden), nn.ReLU(), nn.Linear(layout.hidden, layout.num_outputs)
-        )
+        self.head = nn.Linear(features, layout.num_outputs)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""
@@ -77,38 +72,36 @@ class ReferenceNetwork(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A first convolution, then stages of two 3x3 convolutions; mean and largest value of each are its features.
+    """A convolution at the image's size, then stages of two, each at half the size; mean and peak of all are features.
 
     What normalisation of each image takes away is how bright the image was, which in PET tells more than any form: so
-    the first convolution, which is not normalised, is read too; and after many halvings a finding of a few pixels is
-    hard to see: so is every stage.
+    the first convolution is read before its normalisation; and after many halvings a finding of a few pixels is hard to
+    see: so is every stage.
     """
 
     def __init__(self, in_channels: int, layout: CnnLayout) -> None:
         super().__init__()
         dims, widths = layout.spatial_dims, layout.widths
-        pooled = layout.stem_form == "pooled"
-        stride = 1 if pooled else layout.stem_stride
-        self.stem = nn.Sequential(convolution(in_channels, widths[0], dims, 3, stride=stride), nn.ReLU())
-        halvings = layout.stem_stride.bit_length() - 1 if pooled else 0
-        self.pool = nn.Sequential(*(pooling("max", 2, dims) for _ in range(halvings)))
-        stages = nn.Sequential(*(stage(before, after, dims) for before, after in pairwise(widths)))
-        self.stages = with_normalisation(stages, layout.normalisation, affine=True)
+        self.first = convolution(in_channels, widths[0], dims, 3)
+        stages = [nn.Sequential(batch_norm(widths[0], dims), nn.ReLU())]
+        stages += [stage(before, after, dims) for before, after in pairwise(widths)]
+        self.stages = with_normalisation(nn.Sequential(*stages), layout.normalisation, affine=True)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch feature"]:
         """Features of each image."""
-        maps = [self.stem(images)]
-        reached = self.pool(maps[0])
-        for convolutions in self.stages:  # type: ignore[attr-defined]
-            reached = convolutions(reached)
-            maps.append(reached)
-        return torch.cat([means_and_peaks(features) for features in maps], dim=1)
+        reached = self.first(images)
+        features = [means_and_peaks(reached)]
+        for number, layers in enumerate(self.stages):  # type: ignore[arg-type]
+            reached = layers(reached)
+            features += [means_and_peaks(reached)] if number else []
+        return torch.cat(features, dim=1)
 
 
 def stage(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Sequential:
-    """Two 3x3 convolutions, the first of stride 2, each normalised and passed through a ReLU."""
+    """The largest of 2 pixels along every axis, then two 3x3 convolutions, each normalised, then a ReLU."""
     return nn.Sequential(
-        convolution(in_channels, out_channels, spatial_dims, 3, stride=2),
+        pooling("max", 2, spatial_dims),
+        convolution(in_channels, out_channels, spatial_dims, 3),
         batch_norm(out_channels, spatial_dims),
         nn.ReLU(),
         convolution(out_channels, out_channels, spatial_dims, 3),

@@ -15,7 +15,6 @@ from archimed.errors import SettingsError
 from archimed.networks.forest import RadiomicsForest
 from archimed.networks.layers import Normalisation
 from archimed.networks.reference_cnn import CnnLayout, ReferenceNetwork, SliceNetwork, View, encoder_groups
-from archimed.networks.stem import StemForm, StemStride
 from archimed.spaces.choiceless import Choiceless
 from archimed.spaces.modalities import modalities
 from archimed.spaces.protocol import SearchSpace
@@ -26,9 +25,9 @@ from archimed.task import ImagingTask
 class ReferenceCnn(Choiceless):
     """A plain network of one encoder, or of several for as many groups of channels, in 2D and 3D, or on one slice.
 
-    Several encoders are late fusion: their features meet in one hidden layer. It stands for 3DMCL (Peng et al., 2019)
+    Several encoders are late fusion: their features meet in one linear layer. It stands for 3DMCL (Peng et al., 2019)
     in that modalities are encoded apart, but lacks its learning at several depths and its further tasks. A region that
-    the images have is read by every encoder, and what it tells by itself by the hidden layer.
+    the images have is read by every encoder, and what it tells by itself by the linear layer.
     """
 
     encoders: tuple[tuple[int, ...], ...] | None = Field(
@@ -40,14 +39,7 @@ class ReferenceCnn(Choiceless):
     )
     guide: int = Field(default=0, ge=0, description="channel that chooses the largest slice")
     widths: tuple[int, ...] = Field(
-        default=(16, 32, 64, 128), min_length=2, description="channels of the first convolution and the stages (ours)"
-    )
-    hidden: int = Field(default=32, ge=1, description="features of the layer before the last (ours)")
-    stem_stride: StemStride = Field(default=2, description="pixels per step of the first convolution (ours)")
-    stem_form: StemForm = Field(
-        default="pooled",
-        description="how it takes that step: pooled, the largest of the pixels of a convolution at full resolution; or "
-        "strided (ours)",
+        default=(8, 16, 32, 64), min_length=2, description="channels of the first convolution and the stages (ours)"
     )
     normalisation: Normalisation = Field(
         default="instance", description="instance, or batch where batches hold several images (ours)"
@@ -76,9 +68,6 @@ class ReferenceCnn(Choiceless):
             CnnLayout(
                 encoders=encoders,
                 widths=self.widths,
-                hidden=self.hidden,
-                stem_stride=self.stem_stride,
-                stem_form=self.stem_form,
                 normalisation=self.normalisation,
                 num_outputs=task.num_outputs,
                 spatial_dims=2 if slices else task.spatial_dims,

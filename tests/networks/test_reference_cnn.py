@@ -7,7 +7,7 @@ from archimed.seeding import torch_seed
 
 
 def layout(encoders: tuple[tuple[int, ...], ...], dims: int = 2) -> CnnLayout:
-    return CnnLayout(encoders, (4, 6, 8), 5, 2, "pooled", "instance", num_outputs=3, spatial_dims=dims)
+    return CnnLayout(encoders, (4, 6, 8), "instance", num_outputs=3, spatial_dims=dims)
 
 
 def network(encoders: tuple[tuple[int, ...], ...], dims: int = 2) -> nn.Module:
@@ -39,20 +39,20 @@ def test_how_bright_an_image_is_is_not_normalised_away() -> None:
 
 
 def test_parameters_are_those_counted_by_hand() -> None:
-    stages = 9 * (4 * 6 + 6 * 6 + 6 * 8 + 8 * 8) + 2 * (6 + 6 + 8 + 8)  # weights, then scales and shifts
+    stages = 9 * (4 * 6 + 6 * 6 + 6 * 8 + 8 * 8) + 2 * (4 + 6 + 6 + 8 + 8)  # weights, then scales and shifts
     encoders = sum(9 * channels * 4 + stages for channels in (2, 1))
-    head = (2 * 2 * (4 + 6 + 8) * 5 + 5) + (5 * 3 + 3)  # mean and largest value of three stages of two encoders
+    head = 2 * 2 * (4 + 6 + 8) * 3 + 3  # mean and largest value of three stages of two encoders
     assert sum(p.numel() for p in network(((0, 2), (1,))).parameters()) == encoders + head
 
 
-def test_a_pooled_first_stage_sees_single_pixels_and_halves_as_a_strided_one_does() -> None:
+def test_peaks_of_the_first_convolution_reach_the_first_stage_at_half_the_size() -> None:
     model = network(((0,),))
     seen: list[torch.Tensor] = []
-    model.encoders[0].stages[0].register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))  # type: ignore[index, union-attr]
+    model.encoders[0].stages[1][1].register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))  # type: ignore[index, union-attr]
     images = torch.randn(1, 1, 9, 12, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model(images)
-        whole = model.encoders[0].stem(images)  # type: ignore[index, union-attr]
+        whole = model.encoders[0].stages[0](model.encoders[0].first(images))  # type: ignore[index, union-attr]
     assert seen[0].shape[2:] == (5, 6)
     assert torch.equal(seen[0].amax((2, 3)), whole.amax((2, 3)))
 
