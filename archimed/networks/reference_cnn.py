@@ -18,7 +18,6 @@ from archimed.networks.pooling import pooling
 from archimed.networks.regions import RegionNumbers, bright
 
 View = Literal["whole", "central-slice", "largest-slice"]
-)
 
 
 @dataclass(frozen=True)
