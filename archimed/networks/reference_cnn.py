@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         """Features of each image."""
         reached = self.first(images)
         features = [means_and_peaks(reached)]
-        for number, layers in enumerate(self.stages):  # type: ignore[arg-type]
+        for number, layers in enumerate(self.stages.children()):
             reached = layers(reached)
             features += [means_and_peaks(reached)] if number else []
         return torch.cat(features, dim=1)
