@@ -86,11 +86,12 @@ class RandomSearch:
 
     def selections(self, pool: list[Candidate]) -> tuple[Selection, ...]:
         """The networks that one pool of random architectures gives."""
-        indicators = " and ".join(self.search.indicators)
+        names = self.search.indicators
+        score = names[0] if len(names) == 1 else f"sum of {' and '.join(names)}, each rescaled to 0..1,"
         chosen = {
             self.name: (
                 best_by_indicators(pool, self.search.indicators),
-                f"highest sum of {indicators}, each rescaled to 0..1, among {len(pool)} random architectures",
+                f"highest {score} among {len(pool)} random architectures",
             ),
             "random-search-100": (
                 best_by_indicators(pool[:PAPER_CANDIDATES], self.search.indicators),

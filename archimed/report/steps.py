@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from archimed.errors import ArchimedError
+from archimed.genotype import parse
 from archimed.report.architecture_graph import block_names
 from archimed.report.reading import Record, number
 from archimed.report.summing_cells import Spelt, modality_names, summing_cells
@@ -22,10 +24,12 @@ class Step:
 def steps(space: Record, genotype: Spelt, task: ImagingTask) -> list[Step]:
     """The stages of a network of a known space; [] if the space does not tell them."""
     width, stride = number(space.get("width")), number(space.get("stem_stride"))
-    if not width or not stride or not task.image_size:
+    side = [ceil(pixels / (stride or 1)) for pixels in task.image_size]
+    if task.image_size and space.get("name") == "residual_stages":
+        inside = residual_steps(space, genotype, task)
+    elif not width or not stride or not task.image_size:
         return []
-    side = [ceil(pixels / stride) for pixels in task.image_size]
-    if blocks := block_names(genotype):
+    elif blocks := block_names(genotype):
         inside = block_steps(blocks, int(width), side)
     elif not summing_cells(genotype):
         return []
@@ -34,6 +38,8 @@ def steps(space: Record, genotype: Spelt, task: ImagingTask) -> list[Step]:
     elif space.get("name") == "fusion_cell":
         inside = fusion_steps(space, int(width), side, task)
     else:
+        return []
+    if not inside:
         return []
     return [
         Step("image", form(task.channels, task.image_size)),
@@ -78,6 +84,37 @@ def fusion_steps(space: Record, width: int, side: Sequence[int], task: ImagingTa
         width, side = 2 * width, halved(side)
         found.append(Step("reduction cell", form(nodes * width, side)))
     return [*found, Step("two convolutions", form(round(number(space.get("head")) or 1), side))]
+
+
+def residual_steps(space: Record, genotype: Spelt, task: ImagingTask) -> list[Step]:
+    """Stem and stages of residual blocks; [] if the genotype is not of the space."""
+    from archimed.networks.residual_stages import map_sizes
+    from archimed.spaces import space_from_settings
+    from archimed.spaces.residual_stages import ResidualStagesSpace
+
+    try:
+        found = space_from_settings("residual_stages", {key: value for key, value in space.items() if key != "name"})
+        if not isinstance(found, ResidualStagesSpace):
+            return []
+        chosen = found.canonical(parse(genotype, found.choices))
+        structure = found.fitted(found.structure(chosen), task.image_size)
+    except ArchimedError:
+        return []
+    sizes = map_sizes(structure, task.image_size)
+    stem = f"stem: {kernel_words(structure.stem_kernel, task)} convolution"
+    shown = [Step(stem, form(structure.stem_width, sizes[0]))]
+    for stage, size in zip(structure.stages, sizes[1:], strict=True):
+        layers = [kernel_words(stage.kernel, task)] * 2
+        if stage.block == "bottleneck":
+            layers = [kernel_words(1, task), layers[0], kernel_words(1, task)]
+        inside = f"{', '.join(layers)}; {stage.bottleneck_width} channels inside"
+        shown.append(Step(f"{counted(stage.layers, f'{stage.block} block')} ({inside})", form(stage.width, size)))
+    return shown
+
+
+def kernel_words(kernel: int, task: ImagingTask) -> str:
+    """A kernel: 3×3, in volumes 3³."""
+    return f"{kernel}³" if task.spatial_dims == 3 else f"{kernel}×{kernel}"
 
 
 def counted(times: int, words: str) -> str:

@@ -7,19 +7,35 @@ import numpy as np
 import pytest
 
 from archimed.candidate import Candidate
-from archimed.genotype import Choice, Genotype
+from archimed.genotype import Choice, Genotype, random_genotype
 from archimed.objectives import SignedSums, TargetsAndSize
-from archimed.strategies import Nsga2, Nsga3, Pnsga3, RandomSearch, Strategy
+from archimed.strategies import Evolution, Nsga2, Nsga3, Pnsga3, RandomSearch, Strategy
 from archimed.strategies.contract import check_strategy
+from archimed.strategies.variation import resampled
 
 CHOICES = tuple(Choice(f"gene_{n}", tuple("abcde")[: 2 + n % 4]) for n in range(6))
 OBJECTIVES = SignedSums(("left", "-right"))
 PATHS = TargetsAndSize(("accuracy", "potential", "size:small"))
 
+
+def evolution(rng: np.random.Generator) -> Evolution:
+    return Evolution(
+        draw=lambda rng: random_genotype(CHOICES, rng),
+        mutate=lambda genotype, rng: resampled(genotype, tuple(len(choice.options) for choice in CHOICES), 0.5, rng),
+        admits=lambda genotype: sum(genotype) % 5 > 0,
+        objectives=SignedSums(("left",)),
+        rng=rng,
+        count=40,
+        population_size=6,
+        offspring_size=4,
+    )
+
+
 STRATEGIES: Mapping[str, tuple[Callable[[np.random.Generator], Strategy], int]] = {
     "nsga2": (lambda rng: Nsga2(CHOICES, OBJECTIVES, rng, population_size=10, offspring_size=7), 10),
     "nsga3": (lambda rng: Nsga3(CHOICES, PATHS, rng, first_size=12, population_size=10, keep=5), 10),
     "pnsga3": (lambda rng: Pnsga3(CHOICES, PATHS, rng, first_size=12, population_size=10, keep=5), 10),
+    "evolution": (evolution, 6),
     "random_search": (lambda rng: RandomSearch(CHOICES, 25, rng, batch_size=10), 25),
 }
 

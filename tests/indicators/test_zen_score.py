@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from archimed.batch import Batch
 from archimed.indicators import Probe, ZenScore, score
+from archimed.networks.residual_stages import ResidualStages, StageSpec, Structure
 from archimed.seeding import torch_generator
 
 BATCH = Batch(torch.zeros(24, 2, 8, 8), torch.zeros(24, dtype=torch.int64))
@@ -53,6 +54,45 @@ def test_doubling_weights_adds_log_two_with_batch_norm_as_without(normalised):
     once = score(chain(normalised), BATCH, ["zen_score"])["zen_score"]
     twice = score(chain(normalised, factor=2.0), BATCH, ["zen_score"])["zen_score"]
     assert twice - once == pytest.approx(math.log(2), abs=1e-4)
+
+
+def test_scaling_a_layer_keeps_the_ranks_of_networks_with_batch_norm():
+    def scores(factor):
+        found = []
+        for width in (4, 12, 48):
+            stages = (StageSpec("basic", 3, width, 8, 1, 2), StageSpec("bottleneck", 3, 8, width, 1, 1))
+            network = ResidualStages(Structure(8, 1, stages), 2, 3, 2)
+            network.stages[0][0].layers[3] = Scaled(8, width, 3, bias=False)
+            network.stages[0][0].layers[3].factor = factor
+            found.append(score(network, BATCH, ["zen_score"])["zen_score"])
+        return np.array(found)
+
+    once, scaled = scores(1.0), scores(37.0)
+    assert np.array_equal(once.argsort(), scaled.argsort())
+    np.testing.assert_allclose(scaled - once, math.log(37), atol=1e-3)
+
+
+def test_with_batch_norm_it_is_what_it_is_without():
+    def network(normalised):
+        norm = nn.BatchNorm2d(256) if normalised else nn.Identity()
+        return nn.Sequential(nn.Conv2d(64, 256, 3, bias=False), norm, nn.ReLU(), nn.Conv2d(256, 256, 1, bias=False))
+
+    images = Batch(torch.zeros(16, 64, 10, 10), torch.zeros(16, dtype=torch.int64))
+    # the norm divides each channel by its own deviation, the score gives back a common one: 576 weights a channel, and
+    # as many channels, make them alike
+    pairs = [[ZenScore()(Probe(network(kind), images, seed)) for kind in (True, False)] for seed in range(6)]
+    differences = np.diff(np.array(pairs))
+    assert abs(differences.mean()) < 1e-3
+
+
+def test_residual_links_are_left_out_and_put_back():
+    stage = StageSpec("basic", 3, 8, 8, 1, 2)
+    network = ResidualStages(Structure(8, 1, (stage,)), 2, 3, 2)
+    plain = nn.Sequential(*network.stem, *(nn.Sequential(*block.layers, nn.ReLU()) for block in network.stages[0]))
+    assert score(network, BATCH, ["zen_score"]) == score(
+        nn.Sequential(plain, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), BATCH, ["zen_score"]
+    )
+    assert all(block.residual for block in network.stages[0])
 
 
 def test_depends_on_the_seed_and_not_on_the_weights_images_or_history():
