@@ -34,6 +34,9 @@ def run(
     folds: Annotated[
         int | None, typer.Option(help="Cross-validation by patient; repeated with --set data.fold_repeats=R.")
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(help="Try this many settings of training for every network, on validation.")
+    ] = None,
     baselines: Annotated[str | None, typer.Option(help="default, all, none, or names with commas.")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall clock for everything, as in 90s, 10m, 2h.")] = None,
     budget_macs: BudgetMacsOption = None,
@@ -57,6 +60,7 @@ def run(
         "repeats": repeats,
         "budget_seconds": parse_budget(budget) if budget else None,
         "data.folds": folds,
+        "tune.trials": tune,
         "evaluation.baselines": baselines,
         "machine.device": device,
         "machine.workers": workers,

@@ -11,6 +11,7 @@ from archimed.experiment.networks import StoredNetwork, load_network
 from archimed.experiment.pictures import picture_cases
 from archimed.experiment.predictions import Split, SplitPredictions, write_predictions
 from archimed.experiment.train_stage import Job, check_own_network, jobs
+from archimed.experiment.tuned import dataset_of
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.task import ImagingTask
@@ -37,7 +38,7 @@ def evaluate(bench: Workbench) -> None:
 def evaluate_one(bench: Workbench, job: Job) -> None:
     """Predictions, metrics and, for MedMNIST data, its official result files, of one network."""
     stored = load_network(job.folder, job.selection.space)
-    dataset, training = bench.data_of(job.repeat), read_json(job.folder.training)
+    dataset, training = dataset_of(bench, job.selection.network, job.repeat), read_json(job.folder.training)
     splits = answers_of(bench, job, stored, dataset)
     write_predictions(job.folder.predictions, stored.task, splits)
     write_json(

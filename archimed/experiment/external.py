@@ -67,17 +67,18 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
     if grid := read_json(directory.data).get("grid"):
         experiment = replace(experiment, data=CommonGrid.from_json(grid).asked_by(experiment.data))
     observer.stage(f"read data: {source}")
-    dataset: Dataset | None = None
+    by_size: dict[tuple[int, ...], Dataset] = {}
     repeats: dict[str, list[Tested]] = {}
     for number, trained in enumerate(found, start=1):
         stored = load_network(NetworkFolder(trained.path), experiment.method.space)
-        if dataset is None:
-            dataset = other_data(source, experiment, stored.task)
+        if stored.task.image_size not in by_size:
+            by_size[stored.task.image_size] = other_data(source, experiment, stored.task)
             observer.stage("predict")
+        dataset = by_size[stored.task.image_size]
         check_same_task(stored.task, dataset.task)
         repeats.setdefault(trained.name, []).append(predicted(experiment, stored, dataset, trained, out))
         observer.progress(number, len(found), "networks")
-    return summarise(run, experiment, dataset, found, repeats, out) if dataset else {}
+    return summarise(run, experiment, next(iter(by_size.values())), found, repeats, out)
 
 
 def trained_networks(run: Path) -> list[Trained]:

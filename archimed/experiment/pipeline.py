@@ -24,6 +24,7 @@ from archimed.experiment.summary import summarise
 from archimed.experiment.train_stage import jobs, train_all
 from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.transfer import adopt, check_transfer
+from archimed.experiment.tune_stage import tune_all
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json, write_json
 from archimed.methods.budget_settings import drawing
@@ -189,6 +190,7 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
         elif stage == "search":
             search(bench, budget)
         elif stage == "train":
+            tune_all(bench)
             train_all(bench)
         elif stage == "evaluate":
             started = time.monotonic()
@@ -242,6 +244,7 @@ def discard_from(run: RunDirectory, stage: str) -> None:
         shutil.rmtree(run.candidates.parent, ignore_errors=True)
     if stage in {"search", "train"}:
         shutil.rmtree(run.path / "networks", ignore_errors=True)
+        shutil.rmtree(run.trials.parent, ignore_errors=True)
         run.training_plan.unlink(missing_ok=True)
     run.summary.unlink(missing_ok=True)
     run.report.unlink(missing_ok=True)

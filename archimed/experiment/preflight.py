@@ -9,6 +9,7 @@ from archimed.errors import SettingsError
 from archimed.experiment.initial_weights import check_initial_weights
 from archimed.experiment.search_stage import search_problem, wanted_networks
 from archimed.experiment.training_task import training_task, validation_metric_names
+from archimed.experiment.tune_stage import check_tuning
 from archimed.experiment.workbench import Workbench
 from archimed.genotype import random_genotype
 from archimed.methods.budget_settings import drawing
@@ -53,6 +54,7 @@ def check_before_start(bench: Workbench) -> None:
             f"{unknown[0]!r}. Set it with --set training.checkpoint_metric=NAME."
         )
     check_initial_weights(bench)
+    check_tuning(bench)
 
 
 def check_search(bench: Workbench) -> None:

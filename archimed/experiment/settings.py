@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from archimed.data.settings import DataSettings
 from archimed.errors import SettingsError
 from archimed.evaluation.settings import EvaluationSettings
+from archimed.experiment.tune_settings import TuneSettings
 from archimed.methods import find_method
 from archimed.methods.protocol import Method
 from archimed.runs.directory import first_line
@@ -23,7 +24,7 @@ from archimed.spaces import space_from_settings, space_settings
 from archimed.userfile import is_user_object
 
 GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
-SECTIONS = ("data", "space", "search", "training", "evaluation", "machine")
+SECTIONS = ("data", "space", "search", "training", "tune", "evaluation", "machine")
 # whose default, none or one word, does not tell
 LISTS = (("search", "objectives"), ("data", "modalities"), ("space", "modalities"))
 
@@ -63,6 +64,7 @@ class Experiment:
     repeats: int
     budget_seconds: float | None
     architecture: str | None = None
+    tune: TuneSettings = field(default_factory=TuneSettings)
 
     @property
     def seeds(self) -> range:
@@ -82,6 +84,7 @@ class Experiment:
             "space": space_settings(self.method.space),
             "search": plain(self.method.search),
             "training": plain(self.method.training),
+            "tune": plain(self.tune),
             "evaluation": plain(self.evaluation),
             "machine": plain(self.machine),
             **({"architecture": self.architecture} if self.architecture else {}),
@@ -282,7 +285,8 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
     Raises:
         SettingsError: a setting is missing, unknown or cannot hold its value; one line names it.
     """
-    if missing := [name for name in ("method", "sources", "seed", "repeats", *SECTIONS) if name not in document]:
+    needed = ("method", "sources", "seed", "repeats", *SECTIONS)
+    if missing := [name for name in needed if name not in document and name != "tune"]:  # which older runs lack
         raise SettingsError(f"The settings of a run name all of them; {missing[0]!r} is missing. Start the run anew.")
     for part in (str(document["method"]), str(document["space"].get("name"))):
         if is_user_object(part) and not trust_files:
@@ -310,6 +314,7 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
         repeats=whole_number("repeats", document["repeats"], least=1),
         budget_seconds=time_budget(document.get("budget_seconds")),
         architecture=document.get("architecture"),
+        tune=section("tune", TuneSettings, document.get("tune", {})),
     )
 
 
@@ -367,14 +372,15 @@ def explain_settings(method_name: str) -> list[dict[str, str]]:
         "space": method.space,
         "search": method.search,
         "training": method.training,
+        "tune": TuneSettings(),
         "evaluation": EvaluationSettings(),
         "machine": MachineSettings(),
     }
     rows = []
     own = preset_assignments(method_name, "default")
     for name, settings in kinds.items():
-        values = {field: own.get(f"{name}.{field}", value) for field, value in plain(settings).items()}
-        for field, info in settings.__pydantic_fields__.items():
-            default = "" if values[field] is None else str(values[field])
-            rows.append({"name": f"{name}.{field}", "default": default, "summary": info.description or ""})
+        values = {setting: own.get(f"{name}.{setting}", value) for setting, value in plain(settings).items()}
+        for setting, info in settings.__pydantic_fields__.items():
+            default = "" if values[setting] is None else str(values[setting])
+            rows.append({"name": f"{name}.{setting}", "default": default, "summary": info.description or ""})
     return rows

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from archimed.errors import RunError
@@ -10,6 +11,7 @@ from archimed.experiment.initial_weights import trial
 from archimed.experiment.networks import architecture_document, build_network, network_size
 from archimed.experiment.search_stage import read_selection, wanted_networks, where
 from archimed.experiment.training_task import training_task, validation_metrics
+from archimed.experiment.tuned import recipe_of
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import read_json, write_json
 from archimed.methods.protocol import Selection
@@ -17,8 +19,8 @@ from archimed.runs import NetworkFolder
 from archimed.seeding import derive_seed
 from archimed.training.initial_weights import misfit_error
 from archimed.training.loop import train
-from archimed.training.progress import EpochRecord, TrainingError
-from archimed.training.recipe import checkpoint_metric
+from archimed.training.progress import EpochRecord, Training, TrainingError
+from archimed.training.recipe import Recipe, checkpoint_metric
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,34 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = Fal
 
     `begins` tells whether it begins with the weights of `training.initial_weights`.
     """
-    dataset, recipe = bench.data_of(job.repeat), bench.experiment.method.training
-    recipe = recipe if begins else replace(recipe, initial_weights=None)
-    fold = dataset.folds[job.repeat.fold]
-    normalise = bench.normalisation(dataset, job.repeat.fold)
-    task = training_task(dataset, recipe, job.repeat.fold)
-    document = architecture_document(job.selection, task, normalise, recipe.members)
-    seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
+    recipe = recipe_of(bench, job.selection.network, job.repeat)
     if not job.folder.architecture.exists():
-        if twin := trained_twin(job, document, earlier):
+        document = described(bench, job, recipe)
+        alike = [one for one in earlier if recipe_of(bench, one.selection.network, one.repeat) == recipe]
+        if twin := trained_twin(job, document, alike):
             take_over(twin, job.folder)
             return
         write_json(job.folder.architecture, document | network_size(document, job.selection.space))
+    fit(bench, job, recipe, job.folder.path, begins=begins)
+
+
+def described(bench: Workbench, job: Job, recipe: Recipe) -> dict[str, Any]:
+    """The architecture of a network as it is trained by a recipe."""
+    dataset = bench.datasets(recipe.image_size)[job.repeat.dataset]
+    task = training_task(dataset, recipe, job.repeat.fold)
+    return architecture_document(job.selection, task, bench.normalisation(dataset, job.repeat.fold), recipe.members)
+
+
+def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: bool) -> Training:
+    """Train the network of a job by a recipe, with its state and results in a folder.
+
+    `begins` tells whether it begins with the weights of `training.initial_weights`.
+    """
+    recipe = recipe if begins else replace(recipe, initial_weights=None)
+    dataset = bench.datasets(recipe.image_size)[job.repeat.dataset]
+    fold = dataset.folds[job.repeat.fold]
+    task = training_task(dataset, recipe, job.repeat.fold)
+    seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
 
     chosen_by = checkpoint_metric(recipe, task.kind)
 
@@ -128,16 +146,16 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = Fal
         note = f"epochs, validation {chosen_by} {shown}"
         bench.observer.progress(record.epoch, recipe.epochs, note)
 
-    train(
-        build_network(document, seed, job.selection.space),
+    return train(
+        build_network(described(bench, job, recipe), seed, job.selection.space),
         dataset.subset(fold.train),
         dataset.subset(fold.validation),
-        normalise,
+        bench.normalisation(dataset, job.repeat.fold),
         task=task,
         recipe=recipe,
         seed=seed,
         machine=bench.machine,
-        state_folder=job.folder.path,
+        state_folder=folder,
         on_epoch=on_epoch,
         validation_metrics=validation_metrics(task, bench.experiment.evaluation.label_thresholds),
         warn=bench.observer.say,

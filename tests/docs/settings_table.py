@@ -39,7 +39,8 @@ unknown name is refused, with the nearest known one. The run keeps the whole res
 | `repeats` | `--repeats` | 1 | search and train with the seeds seed, seed + 1, ... |
 | `budget_seconds` | `--budget` | none | wall clock for the whole command, see the README |
 
-These options are short for dotted settings: `--folds` data.folds, `--baselines` evaluation.baselines, `--device`,
+These options are short for dotted settings: `--folds` data.folds, `--tune` tune.trials, `--baselines`
+evaluation.baselines, `--device`,
 `--workers` and `--threads` machine.device, machine.workers and machine.threads, `--budget-macs`, `--budget-params` and
 `--depth` search.budget_macs, search.budget_params and search.depth.
 
