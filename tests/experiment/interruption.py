@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archimed.experiment import train_stage
 from archimed.experiment.progress import Silent
 
 
@@ -82,3 +84,20 @@ def interrupted_at(stop: int | str | None, work: Callable[[Steps], object]) -> S
     with files_watched(steps), suppress(Interrupted):
         work(steps)
     return steps
+
+
+@contextmanager
+def interrupted_training(number: int) -> Iterator[None]:
+    """Ctrl-C as the training of that number begins, counted from 1."""
+    train = train_stage.train_one
+    begun = count(1)
+
+    def watched(*arguments: Any) -> None:
+        if next(begun) == number:
+            raise KeyboardInterrupt
+        train(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_stage, "train_one", watched)
+        with pytest.raises(KeyboardInterrupt):
+            yield

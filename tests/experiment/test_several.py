@@ -8,7 +8,7 @@ import torch
 
 import archimed
 from archimed.errors import DataError, RunError, SettingsError
-from archimed.experiment import pipeline, train_stage
+from archimed.experiment import pipeline
 from archimed.experiment.estimate import estimate
 from archimed.experiment.progress import Silent
 from archimed.experiment.settings import resolve
@@ -16,6 +16,7 @@ from archimed.experiment.sources import safe_names
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
 from archimed.methods.random_search import RandomSearch
 from archimed.runs import RunDirectory, place_name, read_place
+from tests.experiment.interruption import interrupted_training
 from tests.experiment.tiny import COMMON, SPACE, lines, read, result_of, write_npz
 
 SETTINGS: dict[str, Any] = SPACE | COMMON | {"search.candidates": 3, "search.batch_size": 8, "search.image_size": 12}
@@ -139,20 +140,8 @@ def test_an_interrupted_run_of_several_ends_as_an_unbroken_one(
     monkeypatch.setattr(RandomSearch, "data_sets", "apart", raising=False)
     whole = run(sources, tmp_path / "whole")
     broken = tmp_path / "broken"
-    train = train_stage.train_one
-    calls = 0
-
-    def interrupted(*arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        train(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train_stage, "train_one", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(sources, broken)
+    with interrupted_training(2):
+        run(sources, broken)
     run(sources, broken)
     assert result_of(broken) == result_of(whole)
 

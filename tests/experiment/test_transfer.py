@@ -5,10 +5,10 @@ import pytest
 
 import archimed
 from archimed.errors import ArchimedError, RunError, SettingsError
-from archimed.experiment import train_stage
 from archimed.experiment.transfer import chosen_architecture, resolve_transfer
 from archimed.files import write_json
 from archimed.methods.random_search import RandomSearch
+from tests.experiment.interruption import interrupted_training
 from tests.experiment.tiny import COMMON, read, result_of, tiny_run, write_npz
 
 MACHINE = {name: value for name, value in COMMON.items() if name.startswith("machine.")}
@@ -61,27 +61,13 @@ def test_an_architecture_is_trained_on_other_sizes_channels_and_classes(
 
 
 @pytest.mark.usefixtures("no_report")
-def test_an_interrupted_transfer_goes_on_without_the_first_run(
-    searched: Path, colour: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_transfer_goes_on_without_the_first_run(searched: Path, colour: Path, tmp_path: Path) -> None:
     whole = transfer(searched, colour, tmp_path / "whole")
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "first").symlink_to(searched)
-    train = train_stage.train_one
-    calls = 0
-
-    def interrupted(*arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        train(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train_stage, "train_one", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            transfer(moved / "first", colour, tmp_path / "broken")
+    with interrupted_training(2):
+        transfer(moved / "first", colour, tmp_path / "broken")
     (moved / "first").unlink()
     from archimed.experiment.pipeline import STAGES, run_again
     from archimed.experiment.progress import Silent

@@ -1,9 +1,8 @@
 """The bilevel search of `darts` and what it shares with `mm-nas`: halves, resumption, guards, memory, selection."""
 
 import itertools
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from archimed.errors import RunError, SearchError, SettingsError
 from archimed.methods import bilevel_loop, differentiable, supernet_memory
 from archimed.methods.bilevel_data import CaseHalves
 from archimed.methods.bilevel_found import Found, picked
-from archimed.methods.bilevel_state import SearchEpoch, SearchFolder
+from archimed.methods.bilevel_state import SearchEpoch
 from archimed.methods.darts import Darts, DartsSearch
 from archimed.methods.protocol import Journal, Method, SearchProblem
 from archimed.spaces.darts_cell import DartsCellSpace
@@ -31,6 +30,7 @@ from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.memory import free_bytes, peak_bytes
+from tests.methods.journals import Killed, Log, killed_after, killed_at, timeless
 from tests.methods.toy_supernet import OPTIONS, ToySpace, ToySupernet
 
 NORMALISE = Normalisation.from_json({"full_scale": 255.0, "mean": [0.5], "std": [0.5]})
@@ -55,27 +55,6 @@ def problem(seed: int = 0, count: int = 24, size: int = 8, dims: int = 2, **name
 
 def search_bilevel(space: Any, settings: GradientSettings, whole: SearchProblem, journal: Journal) -> Found:
     return bilevel_loop.search_bilevel(space, settings, CaseHalves(whole), journal)
-
-
-class Log:
-    """A journal that keeps what it hears."""
-
-    def __init__(self, folder: Path | None = None, stop: Callable[[], bool] = lambda: False) -> None:
-        self.epochs: list[Mapping[str, Any]] = []
-        self.said: list[str] = []
-        self.told: list[tuple[float, float, str]] = []
-        self.journal = Journal(
-            folder=folder,
-            stop=stop,
-            progress=lambda *told: self.told.append(told),
-            restore_epochs=lambda epochs: self.epochs.__setitem__(slice(None), list(epochs)),
-            record_epoch=self.epochs.append,
-            say=self.said.append,
-        )
-
-
-def timeless(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [json.loads(json.dumps({key: value for key, value in one.items() if key != "seconds"})) for one in epochs]
 
 
 def same(one: Found, other: Found) -> bool:
@@ -123,65 +102,35 @@ def estimates(monkeypatch: pytest.MonkeyPatch, free: float, **needed: float) -> 
     monkeypatch.setattr(supernet_memory, "step_bytes", lambda *given: int(needed[given[3]] * 2**30))
 
 
-class Killed(BaseException):
-    """The end of the process."""
-
-
 @pytest.mark.parametrize("order", ["first", "second"])
-def test_a_search_killed_at_any_step_ends_like_an_unbroken_one(
-    tmp_path: Path, order: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_killed_at_any_step_ends_like_an_unbroken_one(tmp_path: Path, order: Any) -> None:
     settings = replace(SETTINGS, order=order)
     whole = Log(tmp_path / "whole")
     expected = search_bilevel(ToySpace(), settings, problem(), whole.journal)
     assert not list((tmp_path / "whole").glob("*.safetensors"))
-    rename = Path.replace
     for kill in range(1, 16, 1 if order == "first" else 6):
-        count = 0
-
-        def step(*_: Any, kill: int = kill) -> None:
-            nonlocal count
-            count += 1
-            if count == kill:
-                raise Killed
-
-        def renamed(path: Path, target: Path) -> Path:
-            result = rename(path, target)
-            step()
-            return result
-
         log, folder = Log(tmp_path / f"{kill}"), tmp_path / f"{kill}"
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", renamed)
-            with pytest.raises(Killed):
-                search_bilevel(ToySpace(), settings, problem(), replace(log.journal, progress=step))
+        with killed_at(kill) as moments:
+            search_bilevel(ToySpace(), settings, problem(), replace(log.journal, progress=moments.step))
+        assert moments.over
         found = search_bilevel(ToySpace(), settings, problem(), log.journal)
         assert same(found, expected), kill
-        if not (count and (folder / "finished.json").exists() and len(log.epochs) == 3):
+        if not (folder / "finished.json").exists() or len(log.epochs) != 3:
             pytest.fail(f"epochs are missing after a kill at step {kill}")
         assert timeless(log.epochs) == timeless(whole.epochs)
         assert same(search_bilevel(ToySpace(), settings, problem(), log.journal), expected)  # finished: told again
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_a_real_supernet_resumes_to_the_bit(
-    tmp_path: Path, memory_format: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_real_supernet_resumes_to_the_bit(tmp_path: Path, memory_format: Any) -> None:
     settings = replace(DARTS.search, epochs=3)
     task = replace(problem(), machine=Machine(threads=1, memory_format=memory_format))
     space = DartsCellSpace(num_cells=3, num_nodes=1, width=4, stem_stride=2)
     log = Log(tmp_path / "whole")
     expected = search_bilevel(space, settings, task, log.journal)
-
-    def save(*_: Any) -> None:
-        raise Killed
-
     broken = Log(tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        patch.setattr(SearchFolder, "finish", save)
-        patch.setattr(bilevel_loop._Search, "_is_over", lambda _, records: len(records) == 2)
-        with pytest.raises(Killed):
-            search_bilevel(space, settings, task, broken.journal)
+    with killed_after(2):
+        search_bilevel(space, settings, task, broken.journal)
     assert same(search_bilevel(space, settings, task, broken.journal), expected)
     assert timeless(broken.epochs) == timeless(log.epochs)
 

@@ -37,7 +37,7 @@ from archimed.training.mask_loss import mask_loss
 from tests.cli.command import command
 from tests.experiment.interruption import interrupted_at
 from tests.experiment.tiny import COMMON, command_line_settings, lines, read, result_of
-from tests.methods.test_darts import Log, timeless
+from tests.methods.journals import Log, killed_at, timeless
 
 NORMALISE = Normalisation.from_json({"full_scale": 255.0, "mean": [0.5], "std": [0.5]})
 SPACE = WeavedUnetSpace(depth=3, layers=4, width=2, num_nodes=1)
@@ -284,40 +284,16 @@ def test_data_sets_that_keep_their_classes_have_a_head_each() -> None:
     assert not MixedHalves(several(), SEARCH, 2).further_tasks
 
 
-class Killed(BaseException):
-    """The end of the process."""
-
-
-def test_a_search_killed_at_any_step_of_either_stage_ends_like_an_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_killed_at_any_step_of_either_stage_ends_like_an_unbroken_one(tmp_path: Path) -> None:
     whole = Log(tmp_path / "whole")
     expected = outcome_facts(TINY.run_search(several(), whole.journal))
     assert not list((tmp_path / "whole").rglob("*.safetensors"))
-    rename = Path.replace
     for kill in itertools.count(1, 4):
-        count = 0
-
-        def step(*_: Any, kill: int = kill) -> None:
-            nonlocal count
-            count += 1
-            if count == kill:
-                raise Killed
-
-        def renamed(path: Path, target: Path) -> Path:
-            result = rename(path, target)
-            step()
-            return result
-
         log = Log(tmp_path / f"{kill}")
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", renamed)
-            try:
-                TINY.run_search(several(), replace(log.journal, progress=step))
-            except Killed:
-                pass
-            else:
-                break
+        with killed_at(kill) as moments:
+            TINY.run_search(several(), replace(log.journal, progress=moments.step))
+        if not moments.over:
+            break
         assert outcome_facts(TINY.run_search(several(), log.journal)) == expected, kill
         assert timeless(log.epochs) == timeless(whole.epochs), kill
     assert kill > 15

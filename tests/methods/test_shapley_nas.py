@@ -1,6 +1,5 @@
 """Shapley-NAS: the game on a supernet, its step within the bilevel loop, resumption, and the score of a coalition."""
 
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +15,6 @@ from sklearn.metrics import roc_auc_score
 from archimed.batch import Batch
 from archimed.methods import bilevel_loop
 from archimed.methods.bilevel_data import CaseHalves
-from archimed.methods.bilevel_state import SearchFolder
 from archimed.methods.protocol import Journal, Method
 from archimed.methods.shapley_nas import ShapleyNas, ShapleyNasSearch, game_score
 from archimed.spaces.darts_cell import DartsCellSpace
@@ -26,7 +24,8 @@ from archimed.strategies.bilevel import Learner
 from archimed.strategies.mixtures import draw_alpha, mixture_of
 from archimed.strategies.shapley_step import SupernetGame, evaluating
 from archimed.task import ImagingTask
-from tests.methods.test_darts import Killed, Log, problem, same, timeless
+from tests.methods.journals import Log, killed_after, killed_at, timeless
+from tests.methods.test_darts import problem, same
 from tests.methods.toy_supernet import OPTIONS, ToySpace
 
 SEARCH = ShapleyNasSearch(
@@ -136,39 +135,25 @@ def untimed(epochs: Any) -> list[dict[str, Any]]:
 
 
 def test_a_search_killed_at_any_moment_ends_like_an_unbroken_one(tmp_path: Path) -> None:
-    moments: list[Any] = []
     whole = Log()
-    expected = search_bilevel(
-        ToySpace(), SEARCH, problem(), replace(whole.journal, progress=lambda *told: moments.append(told))
-    )
-    assert len(moments) > 15
-    for kill in range(1, len(moments) + 1, 3):
-        log, count = Log(tmp_path / f"{kill}"), itertools.count(1)
-
-        def moment(*_: Any, kill: int = kill, count: Any = count) -> None:
-            if next(count) == kill:
-                raise Killed
-
-        with pytest.raises(Killed):
-            search_bilevel(ToySpace(), SEARCH, problem(), replace(log.journal, progress=moment))
+    expected = search_bilevel(ToySpace(), SEARCH, problem(), whole.journal)
+    assert len(whole.told) > 15
+    for kill in range(1, len(whole.told) + 1, 3):
+        log = Log(tmp_path / f"{kill}")
+        with killed_at(kill) as moments:
+            search_bilevel(ToySpace(), SEARCH, problem(), replace(log.journal, progress=moments.step))
+        assert moments.over
         found = search_bilevel(ToySpace(), SEARCH, problem(), log.journal)
         assert same(found, expected)
         assert untimed(log.epochs) == untimed(whole.epochs)
 
 
-def test_a_real_supernet_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_supernet_resumes_to_the_bit(tmp_path: Path) -> None:
     settings, space = replace(SEARCH, memory="partial", channel_share=2, permutations=2), replace(SPACE, num_nodes=1)
     whole, broken = Log(tmp_path / "whole"), Log(tmp_path / "broken")
     expected = search_bilevel(space, settings, problem(), whole.journal)
-
-    def save(*_: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SearchFolder, "finish", save)
-        patch.setattr(bilevel_loop._Search, "_is_over", lambda _, records: len(records) == 2)
-        with pytest.raises(Killed):
-            search_bilevel(space, settings, problem(), broken.journal)
+    with killed_after(2):
+        search_bilevel(space, settings, problem(), broken.journal)
     assert same(search_bilevel(space, settings, problem(), broken.journal), expected)
     assert untimed(broken.epochs) == untimed(whole.epochs)
 
