@@ -107,7 +107,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No report, no trial of the memory, and each phantom is drawn once."""
     monkeypatch.setattr("archimed.experiment.pipeline.write_report", lambda folder: folder)
     for name, draw in DRAWN_ONCE.items():
-        monkeypatch.setitem(PHANTOMS, name, draw)  # type: ignore[arg-type]
+        monkeypatch.setitem(PHANTOMS, name, draw)
     monkeypatch.setattr("archimed.methods.supernet_memory.step_bytes", lambda *_: 0)
 
 
