@@ -215,14 +215,14 @@ def pairs_words(document: Record) -> str:
         return "No pair has two seeds on both sides, so no rank test can be made."
     alpha = 1 - document["confidence"]
     words = (
-        f"These p-values are not corrected, as in the tables of the X-ray study. There are {found['pairs']} pairs: "
-        f"about one in {round(1 / alpha)} would be below {alpha:.2g} by chance alone. "
+        "These p-values are not corrected, as in the tables of the X-ray study: by chance alone about one pair in "
+        f"{round(1 / alpha)} is below {alpha:.2g}. "
     )
     if found["can_be_beyond_noise"]:
-        return words + f"Corrected for all pairs, p could be {p_words(smallest)} at best."
+        return words + f"Corrected for the number of pairs, {found['pairs']}, p could be {p_words(smallest)} at best."
     return words + (
-        f"Corrected for all pairs, p could not be below {p_words(smallest)} with this number of seeds, however large a "
-        "difference: no pair can be called different."
+        f"Corrected for the number of pairs, {found['pairs']}, p could not be below {p_words(smallest)} with this "
+        "number of seeds, however large a difference: no pair can be called different."
     )
 
 
