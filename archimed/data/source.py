@@ -11,7 +11,7 @@ from archimed.data.dataset import Dataset
 from archimed.data.formats.class_folders import list_class_folders
 from archimed.data.formats.csv_table import list_csv
 from archimed.data.formats.datalist import list_datalist
-from archimed.data.formats.image_mask_folders import list_masks
+from archimed.data.formats.image_mask_folders import list_masks, usual_patterns
 from archimed.data.formats.medmnist import medmnist_file
 from archimed.data.formats.medmnist_sets import MEDMNIST, published
 from archimed.data.formats.nnunet import list_nnunet
@@ -131,7 +131,10 @@ def lister_of(path: Path, settings: DataSettings) -> Lister | None:
     if path.is_dir():
         if settings.mask_pattern is not None:
             return list_masks
-        return list_nnunet if (path / "dataset.json").is_file() else list_class_folders
+        if (path / "dataset.json").is_file():
+            return list_nnunet
+        masks = settings.image_pattern is None and usual_patterns(path) is not None
+        return list_masks if masks else list_class_folders
     if not path.is_file():
         return None
     files: dict[str, Lister] = {".csv": list_csv, ".json": list_datalist}

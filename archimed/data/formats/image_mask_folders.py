@@ -3,7 +3,7 @@
 `data.image_pattern` names the images below the folder: *, ?, [abc] and ** as in a shell, and {patient} for the part of
 the path that tells the patient, as in Image_{patient}[LR].jpg. `data.mask_pattern` names the mask of each, also below
 the folder, with {stem} (the image's name without its endings), {name} (with them), {folder} (where the image lies) and
-{patient}.
+{patient}. A folder of two others, images/ and masks/ (or labels/, ...), needs no patterns.
 """
 
 import re
@@ -22,12 +22,14 @@ from archimed.errors import DataError
 FIELD = re.compile(r"\{([^{}]*)\}")
 PATIENT = "{patient}"
 DOUBLE_ENDINGS = (".gz", ".bz2")  # after which another one follows, as in .nii.gz
+IMAGE_FOLDERS = {"images", "image", "imgs", "img"}
+MASK_FOLDERS = {"masks", "mask", "labels", "label", "annotations", "segmentations", "instances"}
 
 
 def list_masks(folder: Path, settings: DataSettings, problems: Problems) -> Listing:
     """The images of one folder with their masks; DataError if the patterns find none or are not understood."""
     refuse_columns(settings, f"the folder {folder}")
-    image_pattern, mask_pattern = _patterns(settings)
+    image_pattern, mask_pattern = _patterns(settings, folder)
     pairs = [
         (image, file_path(_mask_name(image, folder, image_pattern, mask_pattern), folder, "the mask", image.name))
         for image in _images(folder, image_pattern)
@@ -62,9 +64,34 @@ def list_masks(folder: Path, settings: DataSettings, problems: Problems) -> List
     return apply_rules(listing, settings, problems)
 
 
-def _patterns(settings: DataSettings) -> tuple[str, str]:
+def usual_patterns(folder: Path) -> tuple[str, str] | None:
+    """The patterns of a folder whose only folders are one of images and one of masks by their names; None of others.
+
+    A mask's name is its image's name, or begins as that does without its endings; what follows is as in the first mask
+    that is found.
+    """
+    inside = [path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name)]
+    images = next((path for path in inside if path.name.lower() in IMAGE_FOLDERS), None)
+    masks = next((path for path in inside if path.name.lower() in MASK_FOLDERS), None)
+    if len(inside) != 2 or images is None or masks is None:
+        return None
+    names = {path.name for path in masks.iterdir() if not _is_hidden(path.name)}
+    mask = "{name}"
+    for image in sorted(path.name for path in images.iterdir() if not _is_hidden(path.name)):
+        if image in names:
+            break
+        begun = [name for name in names if name.startswith(_stem(image))]
+        if begun:
+            mask = "{stem}" + min(begun, key=len).removeprefix(_stem(image))
+            break
+    return f"{images.name}/*", f"{masks.name}/{mask}"
+
+
+def _patterns(settings: DataSettings, folder: Path) -> tuple[str, str]:
     """Both patterns, checked."""
     images, masks = settings.image_pattern, settings.mask_pattern
+    if images is None and masks is None:
+        images, masks = usual_patterns(folder) or (None, None)
     if not images or not masks:
         raise DataError(
             "Images to segment need both patterns, as in --set data.image_pattern=images/*.png --set "
@@ -116,14 +143,18 @@ def _is_hidden(part: str) -> bool:
 
 
 def _mask_name(image: Path, folder: Path, image_pattern: str, mask_pattern: str) -> str:
-    path = Path(image.name)
     values = {
         "name": image.name,
-        "stem": Path(path.stem).stem if path.suffix.lower() in DOUBLE_ENDINGS else path.stem,
+        "stem": _stem(image.name),
         "folder": image.parent.relative_to(folder).as_posix(),
         "patient": _patient(image, folder, image_pattern) or "",
     }
     return FIELD.sub(lambda found: values[found[1]], mask_pattern)
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix.lower() in DOUBLE_ENDINGS else path.stem
 
 
 def _patient(image: Path, folder: Path, pattern: str) -> str | None:

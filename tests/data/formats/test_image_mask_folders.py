@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from archimed.data.formats.image_mask_folders import list_masks
+from archimed.data.formats.class_folders import list_class_folders
+from archimed.data.formats.image_mask_folders import list_masks, usual_patterns
 from archimed.data.listing import Listing
 from archimed.data.problems import Problems
 from archimed.data.settings import DataSettings
+from archimed.data.source import lister_of
 from archimed.errors import DataError
 
 
@@ -148,3 +150,29 @@ def test_masks_that_all_have_an_image_are_nothing_to_tell(eyes: Path, masks: str
     problems = Problems(strict=True)
     listed(eyes, "*.jpg", masks, problems)
     assert problems.cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "pattern"),
+    [
+        ("images/a.png", "masks/a.png", "masks/{name}"),
+        ("Images/a.nii.gz", "labels/a.nii.gz", "labels/{name}"),
+        ("img/a.jpg", "Masks/a_mask.png", "Masks/{stem}_mask.png"),
+        ("images/a.jpg", "masks/b.png", "masks/{name}"),
+    ],
+)
+def test_usual_folders_need_no_patterns(tmp_path: Path, images: str, masks: str, pattern: str) -> None:
+    for path in (images, masks, ".git/config", "readme.txt"):
+        put(tmp_path / path)
+    assert usual_patterns(tmp_path) == (f"{Path(images).parent}/*", pattern)
+    if Path(images).stem[0] == Path(masks).stem[0]:
+        assert pairs(listed(tmp_path, None, None), tmp_path) == [(images, masks)]
+    put(tmp_path / "healthy" / "c.png")
+    assert usual_patterns(tmp_path) is None
+
+
+def test_two_classes_are_not_images_and_masks(tmp_path: Path) -> None:
+    for path in ("benign/a.png", "malignant/a.png"):
+        put(tmp_path / path)
+    assert usual_patterns(tmp_path) is None
+    assert lister_of(tmp_path, DataSettings()) is list_class_folders
