@@ -101,6 +101,9 @@ def show_plan(experiment: "Experiment", out: Path, console: Any, as_json: bool) 
     typer.echo(f"{experiment.method.name} on {', '.join(experiment.sources)}, {repeats} repeat(s), nothing run yet:")
     scored = f"{expected.candidates} candidates, " if expected.candidates else ""
     typer.echo(f"  search     {scored}about {duration(expected.search_seconds)}")
+    if expected.tune_seconds:
+        trials = experiment.tune.trials
+        typer.echo(f"  tuning     {trials} trials of each network, at most {duration(expected.tune_seconds)}")
     typer.echo(f"  training   at most {duration(expected.train_seconds)}; early stopping makes it less:")
     for name, seconds in expected.epoch_seconds.items():
         whole = seconds * experiment.method.training.epochs * repeats

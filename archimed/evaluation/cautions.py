@@ -65,6 +65,7 @@ class Findings:
         seeds: trainings of the chosen network with different seeds.
         comparisons: rows of `archimed.evaluation.significance.compare_with`.
         known: label -> test cases of which it is known, for several labels; empty where all are known.
+        undecided: labels of some validation cases, but too few to choose a threshold on.
         absent: split -> label -> folds in which no case of the split is known to have it, of a run of several folds.
         complete: test cases of which every label is known.
         one_of_several: whether these are the facts of one data set of several, over all of which networks are compared.
@@ -81,6 +82,7 @@ class Findings:
     comparisons: Sequence[Mapping[str, str | float | bool | None]]
     known: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    undecided: Sequence[str] = ()
     complete: int = 0
     one_of_several: bool = False
 
@@ -90,6 +92,7 @@ def cautions(findings: Findings) -> list[str]:
     return [
         *absent_classes(findings.task, findings.counts),
         *labels_absent_in_folds(findings.absent),
+        *undecided_thresholds(findings.undecided),
         *(few_masks(findings) if findings.task.kind == "segmentation" else []),
         *better_baselines(findings.comparisons),
         *majority_answer(findings.task, findings.counts, findings.test),
@@ -135,10 +138,23 @@ def absent_classes(task: ImagingTask, counts: Mapping[str, Mapping[str, int]]) -
     ]
 
 
+def undecided_thresholds(labels: Sequence[str]) -> list[str]:
+    """Labels of too few validation cases to choose a threshold on, though of some."""
+    if not labels:
+        return []
+    several = len(labels) > 1
+    return [
+        f"The threshold{'s' * several} of {_listed(labels)} stay{'' if several else 's'} 0.5, for too few validation "
+        f"cases are known to have {'these labels' if several else 'the label'}, or not to "
+        f"(evaluation.least_positives)."
+    ]
+
+
 def labels_absent_in_folds(absent: Mapping[str, Mapping[str, Sequence[int]]]) -> list[str]:
     """Labels that no case of some folds' splits is known to have, where other folds have such cases.
 
     Args:
+        undecided: labels of some validation cases, but too few to choose a threshold on.
         absent: split -> label -> numbers of the folds in which no case has it.
     """
     return [

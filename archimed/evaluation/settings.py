@@ -33,7 +33,13 @@ class EvaluationSettings:
         default="best-f1",
         description="the threshold above which a label of a multi-label task is given, for each label and training by "
         "itself: best-f1 and best-balance choose it on validation, by the label's F1 or by its (TPR + 1 - FPR) / 2; "
-        "half is 0.5 for all, and so is a label that no validation case has (ours; the X-ray study does not tell)",
+        "half is 0.5 for all (ours; the X-ray study does not tell)",
+    )
+    least_positives: int = Field(
+        default=5,
+        ge=1,
+        description="validation cases that must be known to have a label, and as many not to have it, for its "
+        "threshold to be chosen; else it stays 0.5, for a choice among fewer is mostly chance (ours)",
     )
     normal_label: str = Field(
         default="auto",

@@ -17,7 +17,10 @@ RULE_WORDS: Mapping[str, str] = {
 
 
 def label_thresholds(
-    target: Num[np.ndarray, "case label"], probabilities: Float[np.ndarray, "case label"], rule: ThresholdRule
+    target: Num[np.ndarray, "case label"],
+    probabilities: Float[np.ndarray, "case label"],
+    rule: ThresholdRule,
+    least: int = 1,
 ) -> tuple[float, ...]:
     """One threshold for each label: a case is given the label above it.
 
@@ -25,20 +28,24 @@ def label_thresholds(
         target: of the validation cases: 0, 1, or NaN where unknown.
         probabilities: of the same.
         rule: `best-f1`, `best-balance` (see `threshold_of_best_balance`) or `half`.
+        least: cases that must have a label, and that must not, for its threshold to be chosen.
 
     Returns:
-        The thresholds; 0.5 for a label that no known validation case has, or that all have.
+        The thresholds; 0.5 for a label of which there are fewer cases of either kind.
     """
     choose = RULES.get(rule)
+    if choose is None:
+        return tuple(HALF for _ in range(target.shape[1]))
+    undecided = undecided_labels(target, least)
     return tuple(
-        HALF if choose is None else _chosen(choose, target[:, k], probabilities[:, k]) for k in range(target.shape[1])
+        HALF if undecided[k] else _chosen(choose, target[:, k], probabilities[:, k]) for k in range(target.shape[1])
     )
 
 
-def undecided_labels(target: Num[np.ndarray, "case label"]) -> Bool[np.ndarray, " label"]:
-    """Labels whose threshold these cases cannot choose, for none of those that are known has it, or all have."""
-    undecided: Bool[np.ndarray, " label"] = ~((target == 1).any(axis=0) & (target == 0).any(axis=0))
-    return undecided
+def undecided_labels(target: Num[np.ndarray, "case label"], least: int = 1) -> Bool[np.ndarray, " label"]:
+    """Labels whose threshold these cases cannot choose: fewer than so many are known to have it, or not to have it."""
+    fewer: Bool[np.ndarray, " label"] = np.minimum((target == 1).sum(axis=0), (target == 0).sum(axis=0)) < least
+    return fewer
 
 
 def threshold_of_best_balance(positive: Bool[np.ndarray, " case"], scores: Float[np.ndarray, " case"]) -> float | None:
@@ -62,7 +69,7 @@ def _chosen(
 ) -> float:
     known = ~np.isnan(target)
     positive, scores = target[known] == 1, probabilities[known].astype(np.float64)
-    found = None if positive.all() else choose(positive, scores)
+    found = choose(positive, scores)
     return HALF if found is None else found
 
 

@@ -90,16 +90,17 @@ def labels_of(bench: Workbench, by_network: Mapping[str, list[Job]]) -> dict[str
             for name, repeats in tested.items()
         },
         "thresholds": {
-            name: [threshold_row(task, repeat) for repeat in repeats] for name, repeats in chosen_on.items()
+            name: [threshold_row(task, repeat, settings.least_positives) for repeat in repeats]
+            for name, repeats in chosen_on.items()
         },
         "half": {name: at_half(task, repeats) for name, repeats in tested.items()},
     }
 
 
-def threshold_row(task: ImagingTask, repeat: RepeatPredictions) -> dict[str, Any]:
+def threshold_row(task: ImagingTask, repeat: RepeatPredictions, least: int) -> dict[str, Any]:
     """The thresholds of one training, and the labels that its validation cases could not choose one for."""
     thresholds = repeat.threshold if isinstance(repeat.threshold, tuple) else (repeat.threshold,) * task.num_outputs
-    undecided = undecided_labels(repeat.target)
+    undecided = undecided_labels(repeat.target, least)
     return {
         "fold": repeat.fold,
         "seed": repeat.seed,

@@ -34,6 +34,7 @@ class Estimate:
     Attributes:
         search_seconds: all searches together.
         epoch_seconds: one epoch of each network, on all data sets.
+        tune_seconds: all trials of settings to their last epoch.
         train_seconds: all trainings to their last epoch; early stopping makes it less.
         memory_gib: of this process, beside the images.
         disk_mib: of the finished run.
@@ -42,6 +43,7 @@ class Estimate:
 
     search_seconds: float
     epoch_seconds: dict[str, float]
+    tune_seconds: float
     train_seconds: float
     memory_gib: float
     disk_mib: float
@@ -52,6 +54,8 @@ def estimate(bench: Workbench) -> Estimate:
     """Measure a few candidates and training steps, and extrapolate."""
     method, datasets = bench.experiment.method, len(bench.training_sets)
     repeats = len(list(bench.repeats())) // datasets
+    tune = bench.experiment.tune
+    trial_epochs = tune.epochs or method.training.epochs
     searches = bench.searches()
     runs = searches_per_repeat(bench) * len(searches)
     seconds: dict[str, float] = {}
@@ -66,6 +70,7 @@ def estimate(bench: Workbench) -> Estimate:
     return Estimate(
         search_seconds=searches_per_repeat(bench) * repeats * foretold,
         epoch_seconds=seconds,
+        tune_seconds=sum(seconds.values()) * trial_epochs * tune.trials * repeats / len(bench.experiment.seeds),
         train_seconds=sum(seconds.values()) * method.training.epochs * repeats,
         memory_gib=psutil.Process().memory_info().rss / 2**30,
         disk_mib=(sum(parameters) * repeats + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,

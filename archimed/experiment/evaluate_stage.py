@@ -58,7 +58,8 @@ def answers_of(bench: Workbench, job: Job, stored: StoredNetwork, dataset: Datas
     validation = splits[0]
     if stored.task.kind != "multi-label" or not isinstance(validation, SplitPredictions):
         return splits
-    chosen = label_thresholds(validation.target, validation.probabilities, settings.label_thresholds)
+    rule, least = settings.label_thresholds, settings.least_positives
+    chosen = label_thresholds(validation.target, validation.probabilities, rule, least)
     return [replace(split, threshold=chosen) for split in splits if isinstance(split, SplitPredictions)]
 
 

@@ -11,6 +11,7 @@ from archimed.evaluation.bootstrap import Bootstrap, bootstrap_metrics, mean_ove
 from archimed.evaluation.cautions import Findings, cautions, cautions_of_means
 from archimed.evaluation.intervals import intervals_of
 from archimed.evaluation.significance import compare_with
+from archimed.evaluation.thresholds import undecided_labels
 from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.class_summary import class_results, no_class_results
 from archimed.experiment.mask_summary import in_one_unit, mask_cautions_of, own_mask_results
@@ -273,10 +274,21 @@ def findings(bench: Workbench, part: OfDataset, chosen: Mapping[str, Any]) -> Fi
         seeds=len(bench.experiment.seeds) * bench.experiment.data.fold_repeats,
         comparisons=[] if bench.has_several else part.comparisons,
         known={} if known.all() else dict(zip(dataset.task.class_names, known.sum(0).tolist(), strict=True)),
+        undecided=undecided(bench, dataset.task, targets["validation"]),
         absent=absent_labels(dataset),
         complete=int(known.all(1).sum()),
         one_of_several=bench.has_several,
     )
+
+
+def undecided(bench: Workbench, task: ImagingTask, target: Tensor) -> list[str]:
+    """Labels that some of these validation cases have, but too few to choose a threshold on."""
+    settings = bench.experiment.evaluation
+    if task.kind != "multi-label" or settings.label_thresholds == "half":
+        return []
+    few = undecided_labels(target.numpy(), settings.least_positives)
+    there = (target == 1).any(0).tolist()
+    return [name for name, one, has in zip(task.class_names, few, there, strict=True) if one and has]
 
 
 def absent_labels(dataset: Dataset) -> dict[str, dict[str, list[int]]]:

@@ -157,7 +157,7 @@ def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: boo
         machine=bench.machine,
         state_folder=folder,
         on_epoch=on_epoch,
-        validation_metrics=validation_metrics(task, bench.experiment.evaluation.label_thresholds),
+        validation_metrics=validation_metrics(task, bench.experiment.evaluation),
         warn=bench.observer.say,
     )
 

@@ -13,7 +13,7 @@ from archimed.data.dataset import Dataset
 from archimed.data.normalisation import Normalisation
 from archimed.evaluation.metrics import metrics
 from archimed.evaluation.overlap import dice, jaccard, overlap_counts
-from archimed.evaluation.settings import ThresholdRule
+from archimed.evaluation.settings import EvaluationSettings
 from archimed.evaluation.thresholds import label_thresholds
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
@@ -41,7 +41,7 @@ def trial_batch(dataset: Dataset, normalise: Normalisation, recipe: Recipe, mach
 
 
 def validation_metrics(
-    task: ImagingTask, rule: ThresholdRule = "best-f1"
+    task: ImagingTask, settings: EvaluationSettings | None = None
 ) -> Callable[[Any, Any], Mapping[str, float | None]]:
     """What training measures after each epoch (see `archimed.training.loop.train`).
 
@@ -50,8 +50,10 @@ def validation_metrics(
     if task.kind == "segmentation":
         return lambda masks, probabilities: overlaps(task, masks, probabilities)
     if task.kind == "multi-label":
+        asked = settings or EvaluationSettings()
+        rule, least = asked.label_thresholds, asked.least_positives
         return lambda target, probabilities: metrics(
-            task, target, probabilities, label_thresholds(target, probabilities, rule)
+            task, target, probabilities, label_thresholds(target, probabilities, rule, least)
         )
     return lambda target, probabilities: metrics(task, target, probabilities)
 

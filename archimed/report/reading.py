@@ -69,6 +69,7 @@ class Run:
     candidates: tuple[Record, ...]
     trained: tuple[TrainedNetwork, ...]
     search_epochs: tuple[Record, ...] = ()
+    trials: tuple[Record, ...] = ()
 
     @property
     def task(self) -> ImagingTask:
@@ -125,6 +126,7 @@ def read_run(folder: Path) -> Run:
         candidates=tuple(lines(folder / "search" / "candidates.jsonl")),
         trained=tuple(trained_networks(folder / "networks")),
         search_epochs=tuple(lines(folder / "search" / "epochs.jsonl")),
+        trials=tuple(lines(folder / "tune" / "trials.jsonl")),
     )
 
 

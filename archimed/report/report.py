@@ -21,6 +21,7 @@ from archimed.report import (
     results,
     searching,
     tables,
+    tuning,
     words,
 )
 from archimed.report.answers import answer_figures, class_results
@@ -95,6 +96,8 @@ def contents(run: Run) -> dict[str, Any]:
         "answers": answer_figures(run),
         "classes": class_results(run),
         "operating": tables.operating_table(run),
+        "tuned": tuning.tuned_words(run),
+        "tuning": tuning.tuning_table(run),
         "training": training[:MOST_TRAININGS],
         "more_training": training[MOST_TRAININGS:],
         "learned": learning.learning_figures(run),

@@ -79,6 +79,10 @@ def test_thresholds_that_validation_cannot_choose_are_a_half() -> None:
     assert label_thresholds(target, probabilities, "best-balance") == (0.5, 0.5, 0.5)
     assert undecided_labels(target).all()
     assert label_thresholds(*drawn(4), "half") == (0.5, 0.5, 0.5)
+    target, probabilities = drawn(4)
+    target[np.flatnonzero(target[:, 2] == 1)[4:], 2] = 0  # four are left
+    assert [value == 0.5 for value in label_thresholds(target, probabilities, "best-f1", 5)] == [False, False, True]
+    assert label_thresholds(target, probabilities, "best-f1", 4)[2] != 0.5
     assert not undecided_labels(drawn(4)[0]).any()
 
 
