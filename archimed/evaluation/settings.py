@@ -63,8 +63,8 @@ class EvaluationSettings:
     )
     pictures: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="pictures of the best, median and worst test case of a segmentation in the report, and of explained "
-        "cases: auto (unless read from DICOM, whose pixels may name the patient), always or never",
+        description="pictures of the best, median and worst test case of a segmentation in the report, and of "
+        "explained cases: auto (unless read from DICOM, whose pixels may name the patient), always or never",
     )
 
     @model_validator(mode="after")
