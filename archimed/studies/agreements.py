@@ -83,7 +83,7 @@ def agreement_notes(document: Mapping[str, Any], records: Sequence[Mapping[str, 
             "train longer (--set training.epochs=N), or choose other data."
         )
     notes.append(
-        f"Each network was trained once, for {document['epochs']} epochs, and judged on {document['validation_cases']} "
+        f"Each network was trained once, for {document['epochs']} epoch{'s' * (document['epochs'] > 1)}, and judged on {document['validation_cases']} "
         "validation cases; the luck of training and of these cases lowers every tau. Longer training may give another "
         "order. The test cases were not read."
     )

@@ -120,9 +120,10 @@ def test_other_settings_need_another_folder(grey, finished):
         correlate(asked(grey, seed=1), finished[1], Silent())
 
 
-def test_an_indicator_that_fails_does_not_take_the_others_along(grey, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError])
+def test_an_indicator_that_fails_does_not_take_the_others_along(grey, tmp_path, monkeypatch, kind):
     def broken(_probe):
-        raise RuntimeError("no rectifier")
+        raise kind("no rectifier")
 
     def constant(_probe):
         return 3.0
@@ -132,7 +133,7 @@ def test_an_indicator_that_fails_does_not_take_the_others_along(grey, tmp_path, 
     assert document["indicators"]["naswot"]["tau"]["value"] is None
     assert document["indicators"]["macs"]["networks"] == 3
     notes = " ".join(document["notes"])
-    assert "naswot is no finite number for any network, mostly because: RuntimeError: no rectifier." in notes
+    assert f"naswot is no finite number for any network, mostly because: {kind.__name__}: no rectifier." in notes
     assert "synflow is the same for all networks, and ranks nothing." in notes
 
 
