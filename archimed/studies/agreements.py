@@ -82,10 +82,11 @@ def agreement_notes(document: Mapping[str, Any], records: Sequence[Mapping[str, 
             f"{metric_name(document['metric'])} is the same, or undefined, for all networks, so nothing can be ranked: "
             "train longer (--set training.epochs=N), or choose other data."
         )
+    epochs = f"{document['epochs']} epoch{'s' * (document['epochs'] > 1)}"
     notes.append(
-        f"Each network was trained once, for {document['epochs']} epoch{'s' * (document['epochs'] > 1)}, and judged on {document['validation_cases']} "
-        "validation cases; the luck of training and of these cases lowers every tau. Longer training may give another "
-        "order. The test cases were not read."
+        f"Each network was trained once, for {epochs}, and judged on {document['validation_cases']} validation cases; "
+        "the luck of training and of these cases lowers every tau. Longer training may give another order. The test "
+        "cases were not read."
     )
     return notes
 
