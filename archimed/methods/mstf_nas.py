@@ -65,7 +65,11 @@ class MstfNas:
             "training.epochs": 6,
             "training.batch_size": 32,
         },
-        "paper": {"search.indicators": ["naswot", "synflow"], "training.early_stop_patience": None},
+        "paper": {
+            "search.indicators": ["naswot", "synflow"],
+            "training.early_stop_patience": None,
+            "training.class_weights": "none",
+        },
     }
 
     def pool(self, unique_candidates: int) -> RandomSearch:

@@ -29,9 +29,10 @@ def class_weights(
         num_outputs: classes or labels of the task.
         recipe: `class_weights` and `positive_weight_limit` are read.
     """
-    if recipe.class_weights == "none":
+    several_labels = not isinstance(target, Arrays) and target.is_floating_point()
+    if recipe.class_weights == "none" or (recipe.class_weights == "auto" and not several_labels):
         return None
-    if not isinstance(target, Arrays) and target.is_floating_point():
+    if isinstance(target, Tensor) and several_labels:
         return positive_weights(target, recipe.positive_weight_limit)
     return inverse_frequency(target, num_outputs)
 

@@ -82,11 +82,11 @@ class Recipe:
         "kept the epoch of the full 100 in 6 of 6 trainings at half the time); null trains to the end (MedMNIST "
         "protocol)",
     )
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none",
-        description="balanced: classes weigh by their inverse frequency in the training fold (of masks that of their "
-        "pixels, in the cross-entropy), positive labels of a multi-label task by negatives/positives (X-ray study, "
-        "loss weights)",
+    class_weights: Literal["auto", "none", "balanced"] = Field(
+        default="auto",
+        description="auto: balanced for several labels, else none; balanced: classes weigh by their inverse frequency "
+        "in the training fold (of masks that of their pixels, in the cross-entropy), positive labels of a multi-label "
+        "task by negatives/positives (X-ray study, Sec. 3.2)",
     )
     positive_weight_limit: float = Field(
         default=20.0,

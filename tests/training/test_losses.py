@@ -31,6 +31,8 @@ def test_positive_weights_count_known_labels_within_the_limit() -> None:
 def test_the_recipe_decides() -> None:
     single, multi = torch.tensor([0, 0, 0, 1]), torch.tensor([[1.0], [0.0], [0.0], [0.0]])
     assert class_weights(single, 2, Recipe()) is None
+    assert class_weights(multi, 1, Recipe()).tolist() == positive_weights(multi, 20).tolist()
+    assert class_weights(multi, 1, Recipe(class_weights="none")) is None
     balanced = Recipe(class_weights="balanced", positive_weight_limit=2.5)
     assert class_weights(single, 2, balanced).tolist() == pytest.approx([4 / 6, 2.0])
     assert class_weights(multi, 1, balanced).tolist() == [2.5]
