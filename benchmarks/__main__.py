@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import loading, masks, scoring, stages, supernet, training, weave
+from benchmarks import loading, masks, scoring, stages, supernet, training, weave, zen
 
 PARTS = {
     "scoring": scoring.main,
@@ -12,6 +12,7 @@ PARTS = {
     "supernet": supernet.main,
     "weave": weave.main,
     "stages": stages.main,
+    "zen": zen.main,
 }
 
 wanted = sys.argv[1:] or list(PARTS)
