@@ -50,6 +50,11 @@ METHODS: Mapping[str, MethodEntry] = {
         "ZenNas",
         "zero-shot evolution of residual stages in budgets (2D, 3D classification)",
     ),
+    "deepmad": MethodEntry(
+        "archimed.methods.deepmad",
+        "DeepMad",
+        "residual stages of proven highest entropy in budgets (2D, 3D classification)",
+    ),
     "shapley-nas": MethodEntry(
         "archimed.methods.shapley_nas",
         "ShapleyNas",

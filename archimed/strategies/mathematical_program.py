@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +23,7 @@ from archimed.strategies.program_bounds import Bounder
 from archimed.strategies.program_narrowing import Narrowing, Remaining
 from archimed.strategies.program_tables import Tables, tables_of
 
+MOST_RHO = 1e3  # above that of any network
 UNIT = 1e-6  # of scores and log-widths in CP-SAT
 FIRST_GAP, GROWTH = 0.02, 2.0  # how far below the bound the floor is set, as a share of it
 SPARE = 0.2  # of that gap: how much worse blocks may be that are tried for a first structure
@@ -65,6 +66,20 @@ def solve(program: Program, seconds: float = math.inf) -> Solution:
     return best
 
 
+def least_rho(program: Program, accuracy: float = 0.005) -> float:
+    """The least rho of structures with one block a stage within the budgets, rounded up; infinite if there is none."""
+    shallow = replace(program, space=replace(program.space, most_layers=1))
+    found = solve(replace(shallow, effectiveness=MOST_RHO)).structure
+    if found is None:
+        return math.inf
+    low, high = 0.0, program.rho(found)
+    while high - low > accuracy:
+        middle = (low + high) / 2
+        found = solve(replace(shallow, effectiveness=middle)).structure
+        low, high = (low, program.rho(found)) if found else (middle, high)
+    return high
+
+
 def solve_tables(tables: Tables, at_least: float = 0.0, seconds: float = math.inf) -> Solution:
     """The best structure with blocks of one kind, if it scores more than what is known already, at least 0."""
     start = time.monotonic()
@@ -76,11 +91,12 @@ def solve_tables(tables: Tables, at_least: float = 0.0, seconds: float = math.in
     best: tuple[float, Structure | None] = (-math.inf, None)
     gap, proven = FIRST_GAP * narrowing.top, False
     while not proven and (left := seconds - (time.monotonic() - start)) > 0:
-        floor = max(best[0], at_least, narrowing.top - gap)
-        remaining = narrowing.remaining(floor, spare=0.0 if floor == best[0] else SPARE * gap)
+        known = max(best[0], at_least)
+        floor = known if best[1] is not None else max(known, narrowing.top - gap)
+        remaining = narrowing.remaining(floor, spare=0.0 if floor == known else SPARE * gap)
         if remaining is None:
             break
-        if best[1] is None and floor > at_least:
+        if floor > known:
             best = max(best, probed(tables, remaining), key=lambda one: one[0])
             gap *= GROWTH
             continue

@@ -13,6 +13,7 @@ TOLERANCE = 1e-6  # of bounds, for what rounding does to them
 SAMPLE, ACTIVE = 1500, 30  # rows that the first prices, and those of exact bounds, are chosen by
 STEPS, PAIR_STEPS = 60, 15  # calls of an oracle
 CHUNK = 256  # rows whose exact bounds are worked out at a time
+FEW_PAIRS = 30  # that are left as they are
 ROUNDS = 60  # pairs whose own prices are tried on all others
 
 
@@ -64,10 +65,19 @@ class Pairs:
 
 @dataclass
 class Narrowing:
-    """Finds prices once and then narrows the program down to what may reach a floor."""
+    """Finds prices once and then narrows the program down to what may reach a floor.
+
+    Attributes:
+        bounder: gives the bounds.
+        first: no structure with the widths of a row scores more.
+        by_depths: no structure with a choice of depths scores more.
+        point: the prices of exact bounds.
+        scale: how large prices may be, about.
+    """
 
     bounder: Bounder
     first: Float[np.ndarray, " row"] = field(init=False)
+    by_depths: Float[np.ndarray, " depths"] = field(init=False)
     point: Point = field(init=False)
     scale: Point = field(init=False)
 
@@ -81,6 +91,8 @@ class Narrowing:
         sample = rows[:: max(1, len(rows) // SAMPLE)]
         point = cheapest(Oracle(bounder, sample), start, around, STEPS)
         self.first = bounder.first(rows, bounder.prices(point))
+        depths = bounder.depths(bounder.prices(point))
+        self.by_depths = self.first.max() + depths - depths.max()
         best = rows[np.argsort(-self.first, kind="stable")[:ACTIVE]]
         every = np.arange(len(tables.depths))
         self.point = cheapest(
@@ -111,8 +123,7 @@ class Narrowing:
         bounder, tables = self.bounder, self.bounder.tables
         prices = bounder.prices(self.point)
         allowed = np.flatnonzero(self.first >= floor - TOLERANCE)
-        penalties = tables.penalties - tables.penalties.min()
-        depths = np.flatnonzero(self.first.max() + tables.penalties.min() - penalties >= floor - TOLERANCE)
+        depths = np.flatnonzero(self.by_depths >= floor - TOLERANCE)
         found, count = [], 0
         for start in range(0, len(allowed), CHUNK):
             rows = allowed[start : start + CHUNK]
@@ -133,7 +144,7 @@ class Narrowing:
         bounder, widths = self.bounder, self.bounder.tables.stage_widths
         points = [self.point]
         for _ in range(ROUNDS):
-            if not len(pairs.rows):
+            if len(pairs.rows) <= FEW_PAIRS:
                 break
             untried = np.where(pairs.points < 0, -np.inf, pairs.bounds)
             highest = int(untried.argmax())
