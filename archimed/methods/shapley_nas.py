@@ -36,8 +36,8 @@ class ShapleyNasSearch(ShapleySettings):
     permutations: int = Field(
         default=4,
         ge=1,
-        description="random orders in which the operations leave, in each epoch (ours: ten, through 8 cells and to their "
-        "end, took as long as 66 passes of the weights over 320 images; Shapley-NAS: 10)",
+        description="random orders in which the operations leave, in each epoch (ours: ten, through 8 cells to the "
+        "end, took as long as 47 passes of the weights over 320 images; Shapley-NAS: 10)",
     )
     game_score: GameScore = Field(
         default="auc",

@@ -1,7 +1,7 @@
 """A mixed network on the same images by many mixtures in turn: what still gives the same is not computed again."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -10,13 +10,14 @@ from torch import Tensor
 from archimed.networks.operations import ZERO
 
 if TYPE_CHECKING:
-    from archimed.networks.mixed_cell import MixedCellNetwork
+    from archimed.networks.mixed_cell import MixedCell, MixedCellNetwork
 
 
 class KnownPrefix:
     """Keeps what left each cell, and begins at the first cell whose weights are others than at the call before.
 
-    The network and the images must not change meanwhile. Without gradients only.
+    The network and the images must not change meanwhile. Without gradients only; in eval mode also with folded
+    operations (see `archimed.networks.folded_operation`).
     """
 
     def __init__(self, network: "MixedCellNetwork", images: Float[Tensor, "batch channel *space"]) -> None:
@@ -24,6 +25,8 @@ class KnownPrefix:
         stem = network.enter(images)
         self._states = [(stem, stem)]  # what each cell reads; the last is what the head reads
         self._weights: dict[str, Tensor] = {}
+        mixed = cast("list[MixedCell]", list(network.cells))
+        self._cells = mixed if network.training else [cell.folded() for cell in mixed]
 
     def __call__(self, mixture: Mapping[str, Float[Tensor, " option"]]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""
@@ -35,7 +38,7 @@ class KnownPrefix:
         del self._states[first + 1 :]
         for position in range(first, len(network.kinds)):
             before, last = self._states[position]
-            self._states.append((last, network.cells[position]((before, last), weights[network.kinds[position]])))
+            self._states.append((last, self._cells[position]((before, last), weights[network.kinds[position]])))
         self._weights = counted
         logits: Tensor = network.head(self._states[-1][1])
         return logits
