@@ -8,7 +8,7 @@ import pytest
 
 from archimed.errors import SettingsError
 from archimed.networks.residual_stages import StageSpec, Structure
-from archimed.spaces.budgets import Budgets, cost
+from archimed.spaces.budgets import Budgets, cost, resnet_for
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.strategies.mathematical_program import solve
 from archimed.strategies.program import Program
@@ -140,3 +140,70 @@ def test_what_cannot_be_written_out_is_refused() -> None:
         tiny(space=ResidualStagesSpace())
     with pytest.raises(SettingsError, match=r"Lower space\.most_layers"):
         tiny(space=ResidualStagesSpace(stages=6, parts=1, most_layers=20))
+
+
+@pytest.mark.slow
+def test_none_of_a_hundred_thousand_structures_within_the_budget_of_resnet50_scores_more() -> None:
+    pytest.importorskip("ortools")
+    task = ImagingTask("multi-label", ("a", "b", "c", "d", "e"), 3, (224, 224))
+    large = cost(resnet_for("resnet50", task), task)
+    space = ResidualStagesSpace(parts=1, most_layers=20, blocks=("bottleneck",), kernels=(3, 5))
+    program = Program(space, task, Budgets(large.macs, large.parameters))
+    solution = solve(program)
+    assert solution.proven
+    rng, tried, best = np.random.default_rng(0), 0, -np.inf
+    while tried < 100_000:
+        drawn = draws(program, rng, 200_000)
+        allowed, scores = vectorised(program, *drawn)
+        tried += int(allowed.sum())
+        best = max(best, float(scores[allowed].max()))
+        for number in np.flatnonzero(allowed)[:5]:
+            structure = Structure(int(drawn[0][number]), 2, tuple(stages_of(drawn, number)))
+            assert program.admits(structure)
+            assert program.score(structure) == pytest.approx(scores[number])
+    assert best <= solution.score
+
+
+def draws(program: Program, rng: np.random.Generator, count: int) -> tuple[np.ndarray, ...]:
+    """Stems, and widths, inner widths, kernels and blocks of bottleneck stages: any multiples of 8, not on the grid."""
+    stages = program.space.stages
+    stem = 8 * rng.integers(1, program.most_stem // 8 + 1, size=count)
+    growth = np.exp(rng.uniform(0, np.log(program.most_growth), size=(count, stages)))
+    width = np.minimum(8 * (stem[:, None] * np.cumprod(growth, axis=1) // 8), program.space.most_width).astype(int)
+    inner = 8 * np.ceil(width * np.exp(rng.uniform(np.log(program.least_inner_share), 0, width.shape)) / 8).astype(int)
+    kernel = rng.choice(program.space.kernels, size=width.shape)
+    mean = rng.integers(1, program.space.most_layers + 1, size=(count, 1))
+    blocks = np.clip(mean + rng.integers(-1, 2, size=width.shape), 1, program.space.most_layers)
+    return stem, width, inner, kernel, blocks
+
+
+def stages_of(drawn: tuple[np.ndarray, ...], number: int) -> list[StageSpec]:
+    columns = zip(*(column[number].tolist() for column in drawn[1:]), strict=True)
+    return [StageSpec("bottleneck", kernel, width, inner, 2, blocks) for width, inner, kernel, blocks in columns]
+
+
+def vectorised(program: Program, stem: np.ndarray, *stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which bottleneck structures keep all constraints, and the score of each, for square images of even sides."""
+    task, side = program.task, program.task.image_size[0] // 2
+    weights = 9 * task.channels * stem
+    macs, parameters = weights * side**2, weights + 2 * stem
+    logs, layers = np.full(len(stem), np.log(9 * task.channels)), np.ones(len(stem))
+    score = np.log(stem * side**2) * logs
+    before, allowed = stem, np.ones(len(stem), dtype=bool)
+    for number, (width, inner, kernel, blocks) in enumerate(zip(*(one.T for one in stages), strict=True), start=1):
+        pixels = (side // 2) ** 2
+        core = inner * inner * kernel**2 + inner * width
+        rest = core + (blocks - 1) * (core + inner * width) + before * width
+        macs = macs + before * inner * side**2 + rest * pixels
+        parameters = parameters + before * inner + rest + blocks * (2 * width + 4 * inner) + 2 * width
+        logs = logs + np.log(before) + (blocks - 1) * np.log(width) + 2 * blocks * np.log(inner * kernel)
+        layers = layers + 3 * blocks
+        factor = program.last_weight if number == program.space.stages else 1.0
+        score = score + factor * np.log(width * pixels) * logs
+        allowed &= (before <= width) & (width <= program.most_growth * before)
+        allowed &= (program.least_inner_share * width <= inner) & (inner <= width)
+        before, side = width, side // 2
+    macs, parameters = macs + before * task.num_outputs, parameters + (before + 1) * task.num_outputs
+    allowed &= (macs <= program.budgets.macs) & (parameters <= program.budgets.parameters)
+    allowed &= layers / np.exp(logs / layers) <= program.effectiveness
+    return allowed, score - program.unevenness_weight * np.exp(stages[3].var(1))
