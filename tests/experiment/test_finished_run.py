@@ -57,7 +57,7 @@ def test_the_settings_are_resolved_and_repeat_the_run(finished: Path, grey: Path
     document = yaml.safe_load((finished / "experiment.yaml").read_text())
     assert list(document) == [
         *("archimed", "method", "sources", "seed", "repeats", "budget_seconds"),
-        *("data", "space", "search", "training", "evaluation", "machine"),
+        *("data", "space", "search", "training", "tune", "evaluation", "machine"),
     ]
     assert document["sources"] == [str(grey)]
     assert document["space"] == {

@@ -161,7 +161,7 @@ def test_every_setting_has_a_meaning(method: str) -> None:
     document = default_document(method)
     listed = {
         f"{section}.{field}"
-        for section in ("data", "space", "search", "training", "evaluation", "machine")
+        for section in ("data", "space", "search", "training", "tune", "evaluation", "machine")
         for field in document[section]
     }
     assert {*names, "space.name"} == listed
