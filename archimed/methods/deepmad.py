@@ -181,7 +181,7 @@ class DeepMad:
         """The proven optimum; what evolution finds, if that is better than what was found in time, and said so."""
         rng = numpy_generator(problem.seed, "deepmad", "evolution")
         seconds = min(self.search.solver_seconds, journal.seconds_left())
-        journal.progress(0, self.search.planned_candidates, "solving the mathematical program")
+        journal.say("Solving the mathematical program.")
         if has_solver():
             solution = solve(program, seconds)
             why = f"it took longer than search.solver_seconds={self.search.solver_seconds:g} or too many were left"
@@ -196,6 +196,8 @@ class DeepMad:
                 solution = Solution(structure, score, solution.bound, False, solution.seconds)
         if solution.structure is None:
             raise nothing_admitted(program)
+        if solution.proven:
+            journal.say(f"DeepMAD's optimum is proven, in {solution.seconds:.0f} s.")
         self._keep(solution, journal)
         return solution
 

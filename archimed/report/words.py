@@ -39,6 +39,8 @@ LEADING = ("auc", "dice", "accuracy")  # the headline's metric: the first of the
 NETWORK_NAMES: Mapping[str, str] = {
     "mstf-nas": "MSTF-NAS",
     "darts": "DARTS",
+    "zen-nas": "Zen-NAS",
+    "deepmad": "DeepMAD",
     "shapley-nas": "Shapley-NAS",
     "mm-nas": "MM-NAS",
     "emars": "EMARS",

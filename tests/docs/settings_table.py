@@ -78,6 +78,12 @@ As mstf-nas, but for these settings:
 
 {zen_nas}
 
+## deepmad
+
+As mstf-nas, but for these settings:
+
+{deepmad}
+
 ## shapley-nas
 
 As mstf-nas, but for these settings:
@@ -110,6 +116,7 @@ def page() -> str:
         emars=table(row for row in methods["emars"] if row not in common),
         darts=table(row for row in methods["darts"] if row not in common),
         zen_nas=table(row for row in methods["zen-nas"] if row not in common),
+        deepmad=table(row for row in methods["deepmad"] if row not in common),
         shapley_nas=table(row for row in methods["shapley-nas"] if row not in common),
         random_search=table(row for row in methods["random-search"] if row["name"] not in known),
         spaces="\n\n".join(space_part(name) for name in SPACES if name != "multiscale_cell"),
