@@ -50,7 +50,7 @@ FUSING = (
 )
 HAND_MADE = (
     ReferenceCnn(widths=(4, 6, 8)),
-    ReferenceCnn(encoders=((0,), (0,)), widths=(4, 6), stem_stride=1, normalisation="batch"),
+    ReferenceCnn(encoders=((0,), (0,)), widths=(4, 6), normalisation="batch"),
 )
 EVERY = (*SMALL, *FUSING, *HAND_MADE, ResNet(), DenseNet(), Radiomics(trees=5))
 WOVEN = (
