@@ -107,6 +107,11 @@ class RunDirectory:
         return self.path / "search" / "selected.json"
 
     @property
+    def trials(self) -> Path:
+        """One line per settings of training that were tried, where they were tuned."""
+        return self.path / "tune" / "trials.jsonl"
+
+    @property
     def training_plan(self) -> Path:
         """What of the training fits the time budget; absent without one."""
         return self.path / "training_plan.json"
