@@ -279,7 +279,6 @@ def test_class_folders(tmp_path: Path) -> None:
         (["--set", "space.widht=8"], ["did you mean space.width?"]),
         (["--set", "space.name=multiscale"], ["multiscale", "multiscale_cell"]),
         (["--set", "search.indicators=naswot,synflo"], ["'synflo'", "synflow"]),
-        (["--set", "search.indicators=naswot"], ["two indicators"]),
         (["--set", "search.objectives=-mac,naswot"], ["mac"]),
         (["--set", "training.epochs=0"], ["training.epochs", "0"]),
         (["--set", "training.epochs=many"], ["training.epochs", "'many'"]),
