@@ -94,7 +94,7 @@ def of_fold(run: Path, fold: int) -> dict[str, Any]:
     found = result_of(run)
     place = f"networks/mstf-nas/fold{fold}.seed0"
     return {
-        "candidates": [line for line in found["candidates"] if line["fold"] == fold],
+        "candidates": [line for line in found["search/candidates.jsonl"] if line["fold"] == fold],
         "selected": [line for line in found["selected"]["selected"] if line["fold"] == fold],
         "normalisation": found[f"{place}/architecture.json"]["normalisation"],
         "weights": found[f"{place}/weights.safetensors"],

@@ -67,8 +67,8 @@ def test_folds_and_repeats_are_searched_and_trained_each_and_averaged(tmp_path: 
 def test_a_repeat_is_the_run_of_its_own_seed(grey: Path, tmp_path: Path) -> None:
     both = result_of(tiny_run(grey, tmp_path / "both", repeats=2))
     second = result_of(tiny_run(grey, tmp_path / "second", seed=1))
-    own = [line for line in both["candidates"] if line["seed"] == 1]
-    assert own == second["candidates"]
+    own = [line for line in both["search/candidates.jsonl"] if line["seed"] == 1]
+    assert own == second["search/candidates.jsonl"]
     folder = "networks/mstf-nas/fold0.seed1/"
     names = [name for name in second if name.startswith(folder)]
     assert len(names) == 6
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_and_another_another(grey: Path, tmp_path: 
     ]
     first, again, other = (result_of(run) for run in runs)
     assert first == again
-    assert first["candidates"] != other["candidates"]
+    assert first["search/candidates.jsonl"] != other["search/candidates.jsonl"]
     weights = "networks/mstf-nas/fold0.seed{}/weights.safetensors"
     assert first[weights.format(0)] != other[weights.format(1)]
 
