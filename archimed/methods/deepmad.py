@@ -36,7 +36,7 @@ from archimed.task import ImagingTask
 from archimed.training.recipe import Recipe
 
 SCORE = "deepmad_score"
-TYPICAL_SOLVE = 15.0  # seconds: four stages of up to 20 blocks within the budgets of ResNet-50, on one core
+TYPICAL_SOLVE = 10.0  # seconds: four stages of up to 20 blocks within the budgets of ResNet-50, on one core
 DRAWN_A_SECOND = 300
 
 
@@ -64,7 +64,7 @@ class DeepMadSearch(BudgetSettings):
     )
     most_stem: int = Field(default=32, ge=8, description="channels of the stem, at most (released code)")
     solver_seconds: float = Field(
-        default=300.0, gt=0, description="wall clock for the proof, seconds; then what evolution finds is taken (ours)"
+        default=600.0, gt=0, description="wall clock for the proof, seconds; then what evolution finds is taken (ours)"
     )
     evolved: int = Field(
         default=20_000,
