@@ -85,7 +85,8 @@ def test_other_test_images_and_labels_change_nothing_upstream(grey: Path, tmp_pa
     one, two = (result_of(tiny_run(data, tmp_path / name)) for data, name in ((grey, "one"), (other, "two")))
     assert one["data"]["checksum"] != two["data"]["checksum"]
     assert one["summary"]["networks"]["mstf-nas"]["test"] != two["summary"]["networks"]["mstf-nas"]["test"]
-    upstream = ["search/candidates.jsonl", "selected", *(name for name in one if name.endswith((".safetensors", "epochs.jsonl")))]
+    trained = (name for name in one if name.endswith((".safetensors", "epochs.jsonl")))
+    upstream = ["search/candidates.jsonl", "selected", *trained]
     assert len(upstream) == 4
     for name in upstream:
         assert one[name] == two[name], name
