@@ -57,7 +57,7 @@ def test_a_clear_difference_is_found_and_none_where_there_is_none(document):
     assert zen["effect"] == "large"
     assert not darts["beyond_noise"]
     assert found["verdict"][0] == "2 of 4 comparisons with ResNet-50 show a difference beyond the noise."
-    assert any(re.match(r"Accuracy: zen-nas is better than ResNet-50 beyond the noise", s) for s in found["verdict"])
+    assert any(re.match(r"Accuracy: Zen-NAS is better than ResNet-50 beyond the noise", s) for s in found["verdict"])
     assert any(re.match(r"Accuracy: DARTS is inside the noise of ResNet-50", s) for s in found["verdict"])
 
 
@@ -216,7 +216,7 @@ def test_a_network_that_lacks_a_fold_is_left_out_and_it_is_said(tmp_path):
 def test_the_page_is_one_offline_file_that_holds_what_was_found(document):
     found, out = document
     page = (out / "compare.html").read_text(encoding="utf-8")
-    assert "zen-nas and DARTS against ResNet-50 on breast" in page
+    assert "Zen-NAS and DARTS against ResNet-50 on breast" in page
     for sentence in found["verdict"]:
         assert sentence.replace("'", "&#39;") in page
     assert "http" not in re.sub(r"<meta http-equiv|xmlns=\S+", "", page)
