@@ -1,5 +1,6 @@
 """Poolings of stride one or two under one size rule: an axis of n pixels leaves with ceil(n / stride), 1 stays 1."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float
@@ -28,7 +29,7 @@ def pooling(kind: PoolingKind, kernel: int, spatial_dims: int, stride: int = 2) 
     if kind == "max":
         largest = nn.MaxPool2d if spatial_dims == 2 else nn.MaxPool3d
         return largest(kernel, stride, padding, ceil_mode=round_up)
-    mean: type[_AveragePool2d] | type[_AveragePool3d] = _AveragePool2d if spatial_dims == 2 else _AveragePool3d
+    mean: Callable[..., nn.Module] = _AveragePool2d if spatial_dims == 2 else _AveragePool3d
     return mean(kernel, stride, padding, ceil_mode=round_up, count_include_pad=False)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archimed.networks.heads import PooledLinear
-from archimed.networks.layers import relu_conv_norm
+from archimed.networks.layers import Normalisation, relu_conv_norm, with_normalisation
 from archimed.networks.operations import FactorisedReduction, Operation
 from archimed.networks.stem import StemStride, stem
 
@@ -130,6 +130,7 @@ class SummingCellNetwork(nn.Module):
         channels: int,
         num_outputs: int,
         spatial_dims: int,
+        normalisation: Normalisation = "batch",
     ) -> None:
         super().__init__()
         self.stem = stem(channels, width, spatial_dims, stem_stride)
@@ -146,7 +147,10 @@ class SummingCellNetwork(nn.Module):
             for shape, plan in ((shape, reduction if shape.reduces else normal) for shape in shapes)
         ]
         self.cells = nn.ModuleList(cells)
-        self.head = PooledLinear(len(cells[-1].outputs) * shapes[-1].width, num_outputs)
+        alone = normalisation != "batch"  # each image is normalised by itself
+        self.head = PooledLinear(len(cells[-1].outputs) * shapes[-1].width, num_outputs, positive=alone)
+        if alone:
+            with_normalisation(self, normalisation, affine=True)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""

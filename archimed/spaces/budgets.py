@@ -14,7 +14,7 @@ from archimed.networks.residual_stages import (
     resnet50_structure,
     strided,
 )
-from archimed.spaces.fixed import stem_for
+from archimed.spaces.fixed import chosen_stem
 from archimed.task import ImagingTask
 
 SETTINGS = {"macs": "search.budget_macs", "parameters": "search.budget_params", "depth": "search.depth"}
@@ -125,7 +125,7 @@ def cost(structure: Structure, task: ImagingTask, image_size: tuple[int, ...] | 
 def resnet_for(name: ResNetName, task: ImagingTask) -> Structure:
     """A ResNet with the stem that the baseline of its name has for the images of a task (see `spaces.fixed.ResNet`)."""
     published = resnet18_structure() if name == "resnet18" else resnet50_structure()
-    stem = stem_for(task)
+    stem = chosen_stem("auto", task)
     return (
         published if stem == "large" else replace(published, stem_kernel=3, stem_stride=1, stem_pool=stem == "pooled")
     )

@@ -8,12 +8,12 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.errors import SettingsError
-from archimed.networks import mc3 as networks
-from archimed.networks.layers import convolution
+from archimed.networks import mc3
+from archimed.networks import published as networks
 from archimed.spaces.choiceless import Choiceless
 from archimed.task import ImagingTask
 
-Stem = Literal["auto", "small", "pooled", "large"]
+Stem = networks.Stem | Literal["auto"]
 SMALL_SIDE = 64  # pixels of the shortest side, from which MedMNIST v2 takes the large stem
 
 
@@ -37,23 +37,9 @@ class ResNet(Choiceless):
     shown: ClassVar[str] = "ResNet"
 
     def _network(self, task: ImagingTask) -> nn.Module:
-        from monai.networks import nets
-
-        stem = self._stem_for(task)
-        make = {18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50, 101: nets.resnet101}[self.depth]
-        network: nn.Module = make(
-            spatial_dims=task.spatial_dims,
-            n_input_channels=task.channels,
-            num_classes=task.num_outputs,
-            conv1_t_size=7 if stem == "large" else 3,
-            conv1_t_stride=2 if stem == "large" else 1,
-            no_max_pool=stem == "small",
-            bias_downsample=False,
+        return networks.resnet(
+            self.depth, chosen_stem(self.stem, task), task.channels, task.num_outputs, task.spatial_dims
         )
-        return _never_in_place(network)
-
-    def _stem_for(self, task: ImagingTask) -> Stem:
-        return stem_for(task) if self.stem == "auto" else self.stem
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -68,19 +54,7 @@ class DenseNet(Choiceless):
     shown: ClassVar[str] = "DenseNet"
 
     def _network(self, task: ImagingTask) -> nn.Module:
-        from monai.networks.nets.densenet import DenseNet121
-
-        network = DenseNet121(task.spatial_dims, task.channels, task.num_outputs)
-        stem = stem_for(task) if self.stem == "auto" else self.stem
-        if stem != "large":
-            first: nn.Module = network.features.conv0
-            network.features.conv0 = convolution(task.channels, first.out_channels, task.spatial_dims, 3)  # type: ignore[arg-type]
-        if stem == "small":
-            network.features.pool0 = nn.Identity()
-        for module in network.modules():
-            if isinstance(module, nn.AvgPool2d | nn.AvgPool3d):
-                module.ceil_mode = True
-        return _never_in_place(network)
+        return networks.densenet(chosen_stem(self.stem, task), task.channels, task.num_outputs, task.spatial_dims)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -94,19 +68,13 @@ class Mc3(Choiceless):
             raise SettingsError(
                 f"MC3-18 reads volumes of 3 axes; the images have {task.spatial_dims}. Use resnet18, its form in 2D."
             )
-        return networks.Mc3(task.channels, task.num_outputs)
+        return mc3.Mc3(task.channels, task.num_outputs)
 
 
-def stem_for(task: ImagingTask) -> Stem:
-    """What `auto` means for a task."""
+def chosen_stem(stem: Stem, task: ImagingTask) -> networks.Stem:
+    """The stem that a setting means for a task."""
+    if stem != "auto":
+        return stem
     if min(task.image_size) >= SMALL_SIDE:
         return "large"
     return "pooled" if task.spatial_dims == 3 and prod(task.image_size) >= SMALL_SIDE**2 else "small"
-
-
-def _never_in_place(network: nn.Module) -> nn.Module:
-    """Indicators look at what enters a ReLU."""
-    for module in network.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return network
