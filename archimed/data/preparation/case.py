@@ -13,8 +13,15 @@ from torch import Tensor
 from archimed.data.listing import Entry, Modality
 from archimed.data.preparation.channels import with_channels
 from archimed.data.preparation.common_grid import Extent
-from archimed.data.preparation.fitting import crop, crop_to_region, fit, fitted_affine, region_box
-from archimed.data.preparation.resampling import resample, respace, same_grid, spaced_grid, window
+from archimed.data.preparation.fitting import crop, crop_to_region, fit, fit_step, region_box
+from archimed.data.preparation.resampling import (
+    resample,
+    respace,
+    respaced_step,
+    same_grid,
+    spaced_grid,
+    window,
+)
 from archimed.data.readers.any_image import read_image, read_mask
 from archimed.data.settings import DataSettings
 from archimed.data.volume import ChannelKind, Volume
@@ -35,6 +42,8 @@ class PreparedCase:
         mask: values as in the file (uint8), or zeros and ones with `data.mask_values=foreground`.
         spacing: millimetres along each axis; None where unknown.
         affine: of the grid of the image, as of `Volume`; None where the files do not tell where they lie.
+        to_source: from indices of the image to those of the file of its first modality as read, homogeneous.
+        source_shape: pixels of that file along each axis.
         channel_names: the modality of each channel; empty where there is only one, without a name.
         channel_kinds: what the values of each channel are.
         patient: who it is, as the files say; kept in memory only.
@@ -45,6 +54,8 @@ class PreparedCase:
     mask: Shaped[Tensor, "*space"] | None
     spacing: tuple[float, ...] | None
     affine: Float[np.ndarray, "4 4"] | None
+    to_source: Float[np.ndarray, "axes axes"]
+    source_shape: tuple[int, ...]
     channel_names: tuple[str, ...]
     channel_kinds: tuple[ChannelKind, ...]
     patient: str | None = field(repr=False)
@@ -67,13 +78,14 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
         volumes.append(replace(grid, pixels=(region > 0).astype(np.float32)[None], remarks=()))
     kinds = [_kind(modality, volume, settings) for modality, volume in zip(modalities, volumes, strict=True)]
     place = _placed if volumes[0].affine is not None else _unplaced
-    aligned, mask_values = place(volumes, region, entry, modalities, settings)
+    aligned, mask_values, step = place(volumes, region, entry, modalities, settings)
     pixels = [_own_scale(volume, kind, settings) for volume, kind in zip(aligned, kinds, strict=True)]
     if pictures == 1:
         pixels[0] = with_channels(torch.from_numpy(np.ascontiguousarray(pixels[0]))[None], settings.channels)[0].numpy()
     image = torch.from_numpy(np.ascontiguousarray(_stacked(pixels)))
     mask = None if mask_values is None else torch.from_numpy(_class_numbers(mask_values, origin, settings))
     channels = [len(part) for part in pixels]
+    step = step @ fit_step(image.shape[1:], _size(image, settings, origin) or image.shape[1:], settings.fit)
     image, mask, spacing = _sized(image, mask, aligned[0].spacing, settings, origin)
     if len(modalities) > pictures:
         image[-1] = _most_covered(image[-1])
@@ -82,7 +94,9 @@ def prepare(entry: Entry, modalities: tuple[Modality, ...], settings: DataSettin
         image=image,
         mask=mask,
         spacing=spacing,
-        affine=fitted_affine(aligned[0], image.shape[1:], settings.fit),
+        affine=None if grid.affine is None else np.asarray(grid.affine @ step),
+        to_source=step,
+        source_shape=grid.pixels.shape[1:],
         channel_names=tuple(np.repeat([m.name for m in modalities], channels).tolist()) if named else (),
         channel_kinds=tuple(kind for kind, count in zip(kinds, channels, strict=True) for _ in range(count)),
         patient=next((volume.patient for volume in volumes if volume.patient), None),
@@ -110,8 +124,11 @@ def _placed(
     entry: Entry,
     modalities: tuple[Modality, ...],
     settings: DataSettings,
-) -> tuple[list[Volume], np.ndarray | None]:
-    """All modalities, and the mask, on the grid of the first, cropped and at the spacing that is asked for."""
+) -> tuple[list[Volume], np.ndarray | None, Float[np.ndarray, "4 4"]]:
+    """All modalities, and the mask, on the grid of the first, cropped and at the spacing that is asked for.
+
+    The last value leads from indices on that grid to those of the first modality as read.
+    """
     origin, grid = entry.case.origin, volumes[0]
     size = _size(grid.pixels, settings, origin)
     if region is not None and size is not None and settings.fit == "crop-or-pad":
@@ -128,7 +145,14 @@ def _placed(
     for volume, modality in zip(volumes[1:], modalities[1:], strict=True):
         aligned.append(volume if same_grid(volume, grid) else _resampled(volume, modality, grid, entry))
     mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
-    return aligned, mask
+    return aligned, mask, _step(grid, volumes[0])
+
+
+def _step(grid: Volume, source: Volume) -> Float[np.ndarray, "4 4"]:
+    """From indices of one volume to those of another, both of which tell where they lie."""
+    if grid.affine is None or source.affine is None:
+        raise ValueError("Only volumes with affines lie in one space.")
+    return np.eye(4) if grid.affine is source.affine else np.asarray(np.linalg.inv(source.affine) @ grid.affine)
 
 
 def _resampled(volume: Volume, modality: Modality, grid: Volume, entry: Entry) -> Volume:
@@ -146,7 +170,7 @@ def _unplaced(
     entry: Entry,
     modalities: tuple[Modality, ...],
     settings: DataSettings,
-) -> tuple[list[Volume], np.ndarray | None]:
+) -> tuple[list[Volume], np.ndarray | None, Float[np.ndarray, "axes axes"]]:
     """The same for images that do not tell where they lie: modalities, mask and region must have one size."""
     origin, grid = entry.case.origin, volumes[0]
     for volume, modality in zip(volumes, modalities, strict=True):
@@ -158,21 +182,24 @@ def _unplaced(
             )
     mask = None if entry.mask is None else read_mask(entry.mask, f"the mask of {origin}", grid, settings.roi)
     layers = [*volumes, *([] if mask is None else [replace(grid, pixels=mask[None])])]
+    step = np.eye(grid.pixels.ndim)
     if region is not None:
         box = region_box(region, grid.spacing, settings.region_margin_mm, origin)
         layers = [crop(layer, box) for layer in layers]
+        step[:-1, -1] = [part.start for part in box]
     if settings.spacing_mm is not None:
         if grid.spacing is None:
             raise DataError(
                 f"data.spacing_mm needs images that tell their spacing; {origin} does not. Use data.image_size instead."
             )
         layers = [replace(layer, spacing=grid.spacing) for layer in layers]
+        step = step @ respaced_step(layers[0].pixels.shape[1:], grid.spacing, settings.spacing_mm)
         masked = len(layers) > len(volumes)
         layers = [
             respace(layer, settings.spacing_mm, nearest=masked and number == len(volumes))
             for number, layer in enumerate(layers)
         ]
-    return layers[: len(volumes)], None if mask is None else layers[-1].pixels[0]
+    return layers[: len(volumes)], None if mask is None else layers[-1].pixels[0], step
 
 
 def _own_scale(volume: Volume, kind: ChannelKind, settings: DataSettings) -> np.ndarray:

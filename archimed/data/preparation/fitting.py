@@ -47,22 +47,18 @@ def fit(
     return torch.from_numpy(fitted)
 
 
-def fitted_affine(
-    volume: Volume, size: Sequence[int], how: Literal["resize", "crop-or-pad"]
-) -> Float[np.ndarray, "4 4"] | None:
-    """The affine of a volume once its pixels are fitted to a size (see `fit`); None if it has none."""
-    if volume.affine is None:
-        return None
-    step = np.eye(4)
-    for axis, (old, new) in enumerate(zip(volume.pixels.shape[1:], size, strict=True)):
-        if how == "resize":
-            step[axis, axis], step[axis, 3] = (
-                old / new,
-                (old / new - 1) / 2,
-            )  # the ends of the image stay where they are
+def fit_step(
+    old_size: Sequence[int], size: Sequence[int], how: Literal["resize", "crop-or-pad"]
+) -> Float[np.ndarray, "axes axes"]:
+    """From indices of an image once it is fitted to a size (see `fit`) to its indices before, homogeneous."""
+    axes = len(old_size)
+    step = np.eye(axes + 1)
+    for axis, (old, new) in enumerate(zip(old_size, size, strict=True)):
+        if how == "resize":  # the ends of the image stay where they are
+            step[axis, axis], step[axis, axes] = old / new, (old / new - 1) / 2
         else:
-            step[axis, 3] = max((old - new) // 2, 0) - max((new - old) // 2, 0)
-    return np.asarray(volume.affine @ step)
+            step[axis, axes] = max((old - new) // 2, 0) - max((new - old) // 2, 0)
+    return step
 
 
 def region_box(

@@ -162,6 +162,16 @@ def respace(volume: Volume, spacing_mm: float | Sequence[float], *, nearest: boo
     )
 
 
+def respaced_step(
+    shape: tuple[int, ...], spacing: Sequence[float], spacing_mm: float | Sequence[float]
+) -> Float[np.ndarray, "axes axes"]:
+    """From indices of an image once it is at another spacing (see `respace`) to its indices before, homogeneous."""
+    _, scale, offset = _respaced(shape, np.array(spacing), spacing_mm)
+    step = np.diag([*scale, 1.0])
+    step[:-1, -1] = offset
+    return step
+
+
 def _respaced(
     shape: tuple[int, ...], old: Float[np.ndarray, " axis"], spacing_mm: float | Sequence[float]
 ) -> tuple[tuple[int, ...], Float[np.ndarray, " axis"], Float[np.ndarray, " axis"]]:
