@@ -29,3 +29,12 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, c
 WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes that score candidates.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Processor threads per process.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Discard what this and later stages left, and do it again.")]
+TensorBoardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write measurements to RUN/tensorboard, for TensorBoard.")
+]
+MlflowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow", metavar="URI", help="Also send measurements and settings to this MLflow server or database."
+    ),
+]

@@ -11,9 +11,11 @@ from archimed.cli.options import (
     DataOption,
     DeviceOption,
     JsonOption,
+    MlflowOption,
     OutOption,
     QuietOption,
     SetOption,
+    TensorBoardOption,
     ThreadsOption,
     WorkersOption,
 )
@@ -46,6 +48,8 @@ def run(
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and its time, memory, disk.")] = False,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MlflowOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,8 +77,9 @@ def run(
             show_plan(experiment, out, console, as_json)
             return
         from archimed.experiment.pipeline import run_experiment
+        from archimed.experiment.tracking import Tracking
 
-        directory = run_experiment(experiment, out, console)
+        directory = run_experiment(experiment, out, console, Tracking(tensorboard, mlflow))
     from archimed.cli.results import show_results
 
     show_results(directory, as_json)

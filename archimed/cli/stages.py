@@ -11,21 +11,35 @@ from archimed.cli.options import (
     DeviceOption,
     FreshOption,
     JsonOption,
+    MlflowOption,
     QuietOption,
     RunArgument,
     SetOption,
+    TensorBoardOption,
     ThreadsOption,
 )
 
 
-def resume(run: RunArgument, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+def resume(
+    run: RunArgument,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MlflowOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Go on with an interrupted run; it ends with the figures of an unbroken one."""
-    complete(run, ("search", "train", "evaluate", "report"), quiet, as_json)
+    complete(run, ("search", "train", "evaluate", "report"), quiet, as_json, tracking=(tensorboard, mlflow))
 
 
-def search(run: RunArgument, fresh: FreshOption = False, quiet: QuietOption = False) -> None:
+def search(
+    run: RunArgument,
+    fresh: FreshOption = False,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MlflowOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Complete the search of a run."""
-    complete(run, ("search",), quiet, as_json=False, fresh=fresh)
+    complete(run, ("search",), quiet, as_json=False, fresh=fresh, tracking=(tensorboard, mlflow))
 
 
 def train(
@@ -52,6 +66,8 @@ def train(
     threads: ThreadsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and its time, memory, disk.")] = False,
     fresh: FreshOption = False,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MlflowOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,14 +91,15 @@ def train(
                 "Training takes the folder of a run (archimed train RUN), or another run's architecture and data for "
                 "it (archimed train --architecture RUN --data OTHER --out RUN2). Give one of the two."
             )
-        complete(run, ("train",), quiet, as_json, fresh)
+        complete(run, ("train",), quiet, as_json, fresh, (tensorboard, mlflow))
         return
     if run is not None or out is None or fresh:
         raise SettingsError(
             "An architecture is trained in a new folder: archimed train --architecture RUN --data OTHER --out RUN2, "
             "without --fresh. The same command goes on with it."
         )
-    transfer(architecture, out, config, assignments or [], flags, method, dry_run, quiet, as_json)
+    tracking = tensorboard, mlflow
+    transfer(architecture, out, config, assignments or [], flags, method, dry_run, quiet, as_json, tracking)
 
 
 def transfer(
@@ -95,6 +112,7 @@ def transfer(
     dry_run: bool,
     quiet: bool,
     as_json: bool,
+    tracking: tuple[bool, str | None],
 ) -> None:
     """Train, evaluate and report a run's architecture on other data."""
     from archimed.cli.console import Console
@@ -110,8 +128,9 @@ def transfer(
             show_plan(experiment, out, console, as_json)
             return
         from archimed.experiment.pipeline import run_experiment
+        from archimed.experiment.tracking import Tracking
 
-        directory = run_experiment(experiment, out, console)
+        directory = run_experiment(experiment, out, console, Tracking(*tracking))
     show_results(directory, as_json)
 
 
@@ -125,12 +144,20 @@ def report(run: RunArgument, quiet: QuietOption = False) -> None:
     complete(run, ("report",), quiet, as_json=False)
 
 
-def complete(run: Path, stages: tuple[str, ...], quiet: bool, as_json: bool, fresh: bool = False) -> None:
+def complete(
+    run: Path,
+    stages: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    fresh: bool = False,
+    tracking: tuple[bool, str | None] = (False, None),
+) -> None:
     """Run stages of an existing run and show what there is."""
     from archimed.cli.console import Console
     from archimed.cli.results import show_results
     from archimed.experiment.pipeline import run_again
+    from archimed.experiment.tracking import Tracking
 
     with Console(quiet) as console:
-        directory = run_again(run, stages, console, fresh)
+        directory = run_again(run, stages, console, fresh, Tracking(*tracking))
     show_results(directory, as_json)

@@ -10,6 +10,7 @@ from archimed.experiment.networks import load_chosen
 from archimed.experiment.pipeline import run_experiment
 from archimed.experiment.progress import Observer, Silent
 from archimed.experiment.settings import resolve
+from archimed.experiment.tracking import Tracking
 from archimed.experiment.transfer import resolve_transfer
 
 
@@ -22,6 +23,8 @@ def run(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
+    tensorboard: bool = False,
+    mlflow: str | None = None,
 ) -> Path:
     """Search, train, evaluate and report, as `archimed run` does; goes on with an interrupted run.
 
@@ -33,6 +36,8 @@ def run(
         seed: one seed fixes the whole run.
         settings: dotted settings, e.g. {"training.epochs": 20}.
         observer: hears of progress; silent if left out.
+        tensorboard: whether measurements also go to `tensorboard/` of the run.
+        mlflow: the address of an MLflow server or database to which they also go.
 
     Returns:
         The run's folder.
@@ -42,7 +47,7 @@ def run(
     """
     flags = {"sources": sources_of(data), "seed": seed, **(settings or {})}
     experiment = resolve(method, preset, None, [], flags)
-    return run_experiment(experiment, Path(out), observer or Silent()).path
+    return run_experiment(experiment, Path(out), observer or Silent(), Tracking(tensorboard, mlflow)).path
 
 
 def transfer(

@@ -21,6 +21,7 @@ from archimed.experiment.search_stage import baselines_of, search
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
 from archimed.experiment.sources import check_shared
 from archimed.experiment.summary import summarise
+from archimed.experiment.tracking import UNTRACKED, Tracking, tracked
 from archimed.experiment.train_stage import jobs, train_all
 from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.transfer import adopt, check_transfer
@@ -37,7 +38,9 @@ from archimed.training.machine_choice import check_precision, choose_device, cho
 STAGES = ("search", "train", "evaluate", "report")
 
 
-def run_experiment(experiment: Experiment, out: Path, observer: Observer) -> RunDirectory:
+def run_experiment(
+    experiment: Experiment, out: Path, observer: Observer, tracking: Tracking = UNTRACKED
+) -> RunDirectory:
     """Search, train, evaluate and report; goes on where an earlier attempt in the same folder stopped.
 
     Raises:
@@ -48,15 +51,19 @@ def run_experiment(experiment: Experiment, out: Path, observer: Observer) -> Run
     if run.experiment.exists():
         experiment = with_recorded_modalities(experiment, run.read_experiment())
     run.check(experiment.document())
+    trackers = tracking.trackers(run)
     budget = Budget(experiment.budget_seconds)
     bench = open_bench(run, experiment, observer)
     with run.locked():
         record_start(bench)
-        run_stages(bench, STAGES, budget)
+        with tracked(bench, trackers):
+            run_stages(bench, STAGES, budget)
     return run
 
 
-def run_again(out: Path, stages: tuple[str, ...], observer: Observer, fresh: bool = False) -> RunDirectory:
+def run_again(
+    out: Path, stages: tuple[str, ...], observer: Observer, fresh: bool = False, tracking: Tracking = UNTRACKED
+) -> RunDirectory:
     """Complete stages of an existing run; `fresh` first discards what they and later stages left."""
     run = RunDirectory(out)
     experiment = experiment_from_document(run.read_experiment())
@@ -64,12 +71,14 @@ def run_again(out: Path, stages: tuple[str, ...], observer: Observer, fresh: boo
         with run.locked():
             report(run, observer)
         return run
+    trackers = tracking.trackers(run)
     bench = open_bench(run, experiment, observer)
     with run.locked():
         if fresh:
             discard_from(run, stages[0])
         record_start(bench)
-        run_stages(bench, stages, Budget(experiment.budget_seconds))
+        with tracked(bench, trackers):
+            run_stages(bench, stages, Budget(experiment.budget_seconds))
     return run
 
 

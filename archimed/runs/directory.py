@@ -117,6 +117,11 @@ class RunDirectory:
         return self.path / "training_plan.json"
 
     @property
+    def tracking(self) -> Path:
+        """By what a run is found again in MLflow; absent where it was never tracked there."""
+        return self.path / "tracking.json"
+
+    @property
     def summary(self) -> Path:
         """The results."""
         return self.path / "summary.json"
