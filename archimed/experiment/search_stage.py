@@ -11,7 +11,7 @@ from archimed.experiment.budget import Budget
 from archimed.experiment.networks import read_space
 from archimed.experiment.settings import Experiment
 from archimed.experiment.workbench import Repeat, Workbench
-from archimed.files import append_line, read_lines, write_json, write_lines
+from archimed.files import append_line, read_lines, sync, write_json, write_lines
 from archimed.genotype import Choice, describe, parse
 from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks, typical_spacing
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection, named_baselines_of
@@ -125,7 +125,7 @@ def problem_of(bench: Workbench, dataset: Dataset, repeat: Repeat) -> SearchProb
         normalise=bench.normalisation(dataset, repeat.fold),
         seed=repeat.seed,
         machine=bench.machine,
-        workers=bench.experiment.machine.workers,
+        crew=bench.experiment.crew,
         patients=tuple(dataset.cases[row].patient for row in training),
         name=dataset.name,
     )
@@ -207,6 +207,9 @@ def write_selections(bench: Workbench, repeat: Repeat, selections: Sequence[tupl
         }
         for selection, scope in selections
     ]
+    for log in (bench.run.candidates, bench.run.search_epochs):
+        if log.exists():
+            sync(log)  # a search that is over is not searched again
     every = [*bench.run.selections(), *added]
     rule = next(line["rule"] for line in every if line["network"] == bench.experiment.method.name)
     write_json(bench.run.selected, {"rule": rule, "selected": every})

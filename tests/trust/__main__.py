@@ -1,0 +1,50 @@
+"""`make trust`, or `python -m tests.trust --minutes 10 [--moments 200]`: faults, tried for longer."""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from tests.trust.crashes import PHASES, Tally, try_crashes
+from tests.trust.small_runs import SMALL, write_data
+
+
+def main() -> int:
+    """Try what was asked for, print the figures as Markdown; 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.trust", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long in all")
+    parser.add_argument("--moments", type=int, help="this many processes killed or ended, however long it takes")
+    parser.add_argument("--methods", default=",".join(SMALL), help="with commas")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ |= {"ARCHIMED_CACHE": str(folder / "cache"), "ARCHIMED_CONFIG": str(folder / "config")}
+        broken = crashes(asked, folder)
+    for line in broken:
+        print(f"BROKEN: {line}")
+    return 1 if broken else 0
+
+
+def crashes(asked: argparse.Namespace, folder: Path) -> list[str]:
+    """Break runs until the moments or the minutes are used up."""
+    until = time.monotonic() + 60 * asked.minutes
+
+    def enough(tally: Tally) -> bool:
+        return tally.moments >= asked.moments if asked.moments else time.monotonic() > until
+
+    tally = try_crashes(asked.methods.split(","), write_data(folder), folder, asked.seed, enough)
+    print("| phase | killed (SIGKILL) | asked to end (SIGTERM) |\n| --- | --- | --- |")
+    for phase in PHASES:
+        print(f"| {phase} | {tally.kills[phase]} | {tally.ends[phase]} |")
+    print(
+        f"\n{tally.moments} moments in {tally.runs} runs of {asked.methods}; {tally.damaged['checkpoint']} checkpoints "
+        f"spoilt, {tally.damaged['log']} logs cut; the slowest end after SIGTERM {tally.slowest_end:.1f} s; "
+        f"{len(tally.broken)} broken."
+    )
+    return tally.broken
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What the program promises, each tried by what would break it; `docs/trust.md` names the tests."""
