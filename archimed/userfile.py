@@ -11,6 +11,7 @@ from typing import Any
 from archimed.errors import ArchimedError, SettingsError
 
 MARK = ".py:"
+PREFIX = "archimed_user_"  # of the names of modules
 
 
 def is_user_object(name: str) -> bool:
@@ -27,7 +28,7 @@ def load_object(name: str) -> Any:
         SettingsError: the file or the object does not exist, or the file fails when imported.
     """
     file, _, attribute = name.rpartition(":")
-    module = _imported(Path(file).expanduser())
+    module = load_file(Path(file).expanduser())
     if not hasattr(module, attribute):
         known = [key for key in vars(module) if not key.startswith("_")]
         near = get_close_matches(attribute, known, n=1, cutoff=0.4)
@@ -38,10 +39,21 @@ def load_object(name: str) -> Any:
     return getattr(module, attribute)
 
 
-def _imported(path: Path) -> ModuleType:
+def imported_files() -> tuple[str, ...]:
+    """The user's own files that were imported in this process, in that order."""
+    return tuple(str(module.__file__) for name, module in sys.modules.items() if name.startswith(PREFIX))
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """Import a file of the user's, once. This executes it.
+
+    Raises:
+        SettingsError: it does not exist, or fails when imported.
+    """
+    path = Path(path)
     if not path.is_file():
         raise SettingsError(f"A part of your own is named path/file.py:object; there is no file {path}.")
-    name = f"archimed_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"{PREFIX}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     specification = importlib.util.spec_from_file_location(name, path.resolve())

@@ -26,7 +26,11 @@ ConfigOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes that score candidates.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Candidates or trainings at a time.")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="Work on a Ray cluster: its address, auto, or local."),
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Processor threads per process.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Discard what this and later stages left, and do it again.")]
 TensorBoardOption = Annotated[

@@ -7,6 +7,7 @@ import typer
 
 from archimed.cli.budgets import BudgetMacsOption, BudgetParamsOption, DepthOption, budget_flags
 from archimed.cli.options import (
+    ClusterOption,
     ConfigOption,
     DataOption,
     DeviceOption,
@@ -46,6 +47,7 @@ def run(
     depth: DepthOption = None,
     device: DeviceOption = None,
     workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and its time, memory, disk.")] = False,
     tensorboard: TensorBoardOption = False,
@@ -68,6 +70,7 @@ def run(
         "evaluation.baselines": baselines,
         "machine.device": device,
         "machine.workers": workers,
+        "machine.cluster": cluster,
         "machine.threads": threads,
         **budget_flags(method, budget_macs, budget_params, depth),
     }

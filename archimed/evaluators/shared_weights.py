@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from archimed.batch import Batch
 from archimed.candidate import Measurements
-from archimed.evaluators.training_free import CANDIDATE_FAILURES, one_line
+from archimed.errors import ArchimedError
+from archimed.evaluators.training_free import reason_of
 from archimed.genotype import Genotype, random_genotype
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces.protocol import Mixture, RelaxableSpace, canonical
@@ -145,8 +146,10 @@ class SharedWeights:
             accuracy, loss = self.data.judge(self.supernet, self.space.one_hot(genotype))
             values, failure = {"accuracy": accuracy, "loss": loss, "size": self.size(genotype)}, None
             self.remember(genotype, self.epoch, accuracy)
-        except CANDIDATE_FAILURES as error:
-            values, failure = {}, one_line(error)
+        except ArchimedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in `TrainingFree.measure`
+            values, failure = {}, reason_of(error)
         return Measurements(values, time.perf_counter() - started, failure)
 
     def remember(self, genotype: Genotype, epoch: int, accuracy: float) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from archimed.batch import Batch
 from archimed.candidate import Measurements
+from archimed.errors import ArchimedError
 from archimed.genotype import Genotype
 from archimed.indicators import INDICATORS, Indicator, measure_indicators
 from archimed.networks.layers import undrawn_weights
@@ -16,12 +17,9 @@ from archimed.seeding import derive_seed, torch_seed
 from archimed.spaces import SearchSpace, canonical
 from archimed.spaces.protocol import BudgetedSpace
 from archimed.task import ImagingTask
+from archimed.workers.limits import OUT_OF_MEMORY, is_out_of_memory
 
 ALWAYS = ("macs", "parameters")  # what every candidate costs, cheap to know
-
-# What a network can do wrong on its own: too large for the memory, impossible shapes, a singular matrix. Mistakes in
-# code (TypeError, AttributeError, ...) are not a candidate's fault and end the search.
-CANDIDATE_FAILURES = (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,10 @@ class TrainingFree:
         start = time.perf_counter()
         try:
             values, failure = self._values(canonical(self.space, genotype)), None
-        except CANDIDATE_FAILURES as error:
-            values, failure = {}, one_line(error)
+        except ArchimedError:  # a setting to mend, not a candidate to drop
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one candidate must not cost the others
+            values, failure = {}, reason_of(error)
         if failure is not None and self.batch.images.is_cuda:
             torch.cuda.empty_cache()  # or the next candidate fails for the memory of this one
         return Measurements(values, time.perf_counter() - start, failure)
@@ -72,6 +72,11 @@ class TrainingFree:
             network = self.space.build(genotype, self.task).to(self.batch.images.device)
             found = measure_indicators(network, self.batch, measured, derive_seed(self.seed, "indicators", genotype))
         return {name: counted[name] if name in counted else found[name] for name in wanted}
+
+
+def reason_of(error: Exception) -> str:
+    """Why a candidate is dropped, in one line; want of memory is told as such, whatever it was raised as."""
+    return f"{OUT_OF_MEMORY} ({one_line(error)})" if is_out_of_memory(error) else one_line(error)
 
 
 def one_line(error: BaseException) -> str:

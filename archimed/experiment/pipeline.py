@@ -36,6 +36,7 @@ from archimed.training.machine import Machine
 from archimed.training.machine_choice import check_precision, choose_device, choose_machine
 
 STAGES = ("search", "train", "evaluate", "report")
+MAY_DIFFER = ("workers", "cluster", "candidate_seconds", "candidate_gib")  # when a run goes on: figures do not change
 
 
 def run_experiment(
@@ -86,7 +87,9 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
     """Read the data and settle how the machine is used: as recorded, or by a short trial."""
     if run.experiment.exists():
         recorded = section("machine", MachineSettings, run.read_experiment()["machine"])
-        experiment = replace(experiment, machine=replace(recorded, workers=experiment.machine.workers))
+        asked = experiment.machine
+        machine = replace(recorded, **{name: getattr(asked, name) for name in MAY_DIFFER})
+        experiment = replace(experiment, machine=machine)
     observer.stage("read data")
     bench = Workbench(run, experiment, observer, Machine(threads=1))
     for dataset in bench.training_sets:

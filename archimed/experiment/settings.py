@@ -22,6 +22,7 @@ from archimed.methods.protocol import Method
 from archimed.runs.directory import first_line
 from archimed.spaces import space_from_settings, space_settings
 from archimed.userfile import is_user_object
+from archimed.workers import Crew
 
 GIVEN = ("archimed", "method")  # of the document, but no settings: the program's version and the command's own word
 SECTIONS = ("data", "space", "search", "training", "tune", "evaluation", "machine")
@@ -34,7 +35,26 @@ class MachineSettings:
     """What of the machine a run uses. Empty ones are chosen by measuring at the start, recorded, and reused."""
 
     device: str = Field(default="auto", description="where networks run: auto, cpu, cuda or cuda:<index>")
-    workers: int = Field(default=1, ge=1, description="processes that score candidates")
+    workers: int = Field(
+        default=1, ge=1, description="candidates, or trainings of folds and seeds, that are worked on at a time"
+    )
+    cluster: str | None = Field(
+        default=None,
+        description="address of the Ray cluster whose nodes do the work, auto for that of this machine, local to start "
+        "one here; empty: processes of this machine",
+    )
+    candidate_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which a candidate is dropped; empty: 600 until three are measured, then twenty "
+        "times their median and at least 60 (ours)",
+    )
+    candidate_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="memory in GiB that measuring a candidate may take, on Linux and a CPU; more fails and drops it; "
+        "empty: what is free at the start",
+    )
     threads: int | None = Field(
         default=None, ge=1, description="processor threads per process; empty: chosen by the load"
     )
@@ -65,6 +85,12 @@ class Experiment:
     budget_seconds: float | None
     architecture: str | None = None
     tune: TuneSettings = field(default_factory=TuneSettings)
+
+    @property
+    def crew(self) -> Crew:
+        """Who works, and what a candidate may take."""
+        machine = self.machine
+        return Crew(machine.workers, machine.cluster, machine.candidate_seconds, machine.candidate_gib)
 
     @property
     def seeds(self) -> range:

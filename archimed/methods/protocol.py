@@ -14,6 +14,7 @@ from archimed.spaces import SearchSpace
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe
+from archimed.workers import Crew
 
 DataSets = Literal["one", "together", "apart"]
 
@@ -29,7 +30,7 @@ class SearchProblem:
         normalise: fitted on `train`.
         seed: the seed of this repeat; every stream of random numbers derives from it.
         machine: threads, device, precision.
-        workers: processes that score candidates.
+        crew: who scores candidates, and what one may take.
         patients: who each training case is of; empty if every case counts as its own. Kept in memory only.
         beside: the same of the other data sets, for methods that search on several together; one image size and
             number of channels holds for all.
@@ -42,7 +43,7 @@ class SearchProblem:
     normalise: Normalisation
     seed: int
     machine: Machine
-    workers: int = 1
+    crew: Crew = field(default_factory=Crew)
     patients: tuple[str, ...] = field(default=(), repr=False)
     beside: "tuple[SearchProblem, ...]" = ()
     name: str = ""

@@ -18,7 +18,8 @@ from archimed.strategies.bilevel import BilevelSettings, Learner, Memory
 from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
-from archimed.training.memory import free_bytes, peak_bytes
+from archimed.training.memory import peak_bytes
+from archimed.workers.limits import free_bytes
 
 GIB = 2**30
 SIDE = {2: 32, 3: 16}  # pixels per axis of the images that the estimate is made on

@@ -13,7 +13,7 @@ from archimed.batch import Batch
 from archimed.candidate import Candidate
 from archimed.errors import SettingsError
 from archimed.evaluators.training_free import ALWAYS, TrainingFree
-from archimed.evaluators.workers import spread
+from archimed.evaluators.workers import spread_candidates
 from archimed.indicators import Indicator, find_indicator
 from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Journal, SearchProblem
@@ -130,7 +130,9 @@ def score_candidates(
     def progress(done: int, planned: int | None, generation: int) -> None:
         journal.progress(done, planned or settings.planned_candidates, f"candidates, generation {generation}")
 
-    with spread(make_evaluator, problem.workers, problem.machine.threads) as evaluate:
+    machine = problem.machine
+    gpu = machine.device.startswith("cuda")
+    with spread_candidates(make_evaluator, problem.crew, machine.threads, gpu=gpu) as evaluate:
         return search_population(
             strategy,
             evaluate,

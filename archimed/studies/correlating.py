@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from archimed.candidate import Measurements
 from archimed.data.dataset import Dataset
 from archimed.errors import RunError
 from archimed.evaluation.agreement import rank_agreement
-from archimed.evaluators.training_free import TrainingFree, one_line
+from archimed.evaluators.training_free import TrainingFree
 from archimed.experiment.networks import architecture_document, build_network
 from archimed.experiment.pipeline import open_bench, record_start
 from archimed.experiment.progress import Observer
@@ -154,12 +153,12 @@ def measured(evaluator: TrainingFree, genotype: Genotype) -> tuple[dict[str, flo
 
     Where they cannot be measured together each is measured alone, so that one does not take the others along.
     """
-    together = attempted(evaluator, genotype)
+    together = evaluator.measure(genotype)
     parts = [together]
     names = (*evaluator.indicators, *COUNTED)
     if together.failure is not None:
         alone = [replace(evaluator, indicators={name: one}) for name, one in evaluator.indicators.items()]
-        parts = [attempted(one, genotype) for one in (*alone, replace(evaluator, indicators={}))]
+        parts = [one.measure(genotype) for one in (*alone, replace(evaluator, indicators={}))]
     found = {name: value for part in parts for name, value in part.values.items()}
     failures = dict(zip((*evaluator.indicators, *COUNTED), (part.failure for part in parts), strict=False))
     values: dict[str, float | None] = {}
@@ -171,17 +170,6 @@ def measured(evaluator: TrainingFree, genotype: Genotype) -> tuple[dict[str, flo
         if not finite:
             reasons[name] = str(value) if value is not None else str(failures.get(name) or together.failure)
     return values, reasons, sum(part.seconds for part in parts)
-
-
-def attempted(evaluator: TrainingFree, genotype: Genotype) -> Measurements:
-    """A measurement; an indicator that cannot take the kind of answer that networks give is a failure of its own.
-
-    Networks of several exits give a tuple while they train, which indicators of one answer cannot differentiate.
-    """
-    try:
-        return evaluator.measure(genotype)
-    except TypeError as error:
-        return Measurements({}, 0.0, one_line(error))
 
 
 def trained(bench: Workbench, number: int, genotype: Genotype, planned: int) -> tuple[EpochRecord, float]:

@@ -1,16 +1,12 @@
-"""How much memory a computation takes at its peak, counted tensor by tensor, and how much there is."""
+"""How much memory a computation takes at its peak, counted tensor by tensor."""
 
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-CGROUP = Path("/sys/fs/cgroup")
 
 
 class PeakMemory(TorchDispatchMode):
@@ -55,20 +51,3 @@ def peak_bytes(work: Callable[[], object]) -> int:
         work()
     peak: int = memory.peak
     return peak
-
-
-def free_bytes(device: str) -> int:
-    """Memory that this process may still take on a device: of the GPU, or of the machine and the process's group."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return min(int(psutil.virtual_memory().available), _left_to_group())
-
-
-def _left_to_group() -> int:
-    try:
-        most = int((CGROUP / "memory.max").read_text(encoding="ascii"))
-        used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
-        return max(0, most - used + int(stat.get("inactive_file", 0)))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return 2**63

@@ -165,6 +165,6 @@ def test_a_path_that_cannot_be_measured_is_told_and_has_no_history() -> None:
     data.broken = (0, 0, 1)
     good, bad = evaluator([(0, 0, 0), (0, 0, 1)])
     assert good.failure is None
-    assert bad.failure == "RuntimeError: out of memory"
+    assert bad.failure == "out of memory (RuntimeError: out of memory)"
     assert dict(bad.values) == {}
     assert (0, 0, 1) not in evaluator.histories

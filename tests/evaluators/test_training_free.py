@@ -118,9 +118,18 @@ def test_one_after_the_other() -> None:
             RuntimeError("no memory: you tried to allocate 9 bytes.\nRaised from ..."),
             "RuntimeError: no memory: you tried to allocate 9 bytes.",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory."), "OutOfMemoryError: CUDA out of memory."),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "out of memory (OutOfMemoryError: CUDA out of memory.)",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            "out of memory (RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.)",
+        ),
         (ValueError("Expected more than 1 value per channel"), "ValueError: Expected more than 1 value per channel"),
-        (MemoryError(), "MemoryError"),
+        (MemoryError(), "out of memory (MemoryError)"),
+        (TypeError("a mistake"), "TypeError: a mistake"),
+        (type("OfTheirOwn", (Exception,), {})("odd"), "OfTheirOwn: odd"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
     ],
 )
@@ -140,9 +149,7 @@ def test_an_indicator_that_fails_is_the_candidates_failure() -> None:
     assert "singular" in measured.failure
 
 
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), SystemExit(143), TypeError("a mistake"), SettingsError("Rule.")]
-)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), SettingsError("Rule.")])
 def test_what_is_not_the_candidates_fault_ends_the_search(error: BaseException) -> None:
     with pytest.raises(type(error)):
         values(evaluator(Broken(error)), (2, 2))

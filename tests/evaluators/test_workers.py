@@ -15,7 +15,7 @@ from archimed.candidate import Measurements
 from archimed.errors import SettingsError
 from archimed.evaluators.protocol import Evaluate
 from archimed.evaluators.training_free import TrainingFree
-from archimed.evaluators.workers import spread
+from archimed.evaluators.workers import spread_candidates
 from archimed.genotype import Choice, Genotype, random_genotype
 from archimed.indicators import find_indicator
 from archimed.objectives import SignedSums
@@ -24,6 +24,7 @@ from archimed.seeding import torch_generator
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.strategies import Nsga2
 from archimed.task import ImagingTask
+from archimed.workers import Crew
 
 CHOICES = tuple(Choice(f"gene_{n}", tuple("abcd")) for n in range(5))
 
@@ -38,7 +39,9 @@ def toy() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def pair(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluate]:
     """Two workers for all tests: each start of a process takes seconds."""
-    with spread(partial(toy.ToyEvaluate, str(tmp_path_factory.mktemp("toy"))), workers=2, threads=1) as evaluate:
+    with spread_candidates(
+        partial(toy.ToyEvaluate, str(tmp_path_factory.mktemp("toy"))), Crew(2), threads=1
+    ) as evaluate:
         yield evaluate
 
 
@@ -57,7 +60,7 @@ def evolve(evaluate: Evaluate) -> SearchResult:
 
 
 def test_same_search_for_any_number_of_workers(toy: ModuleType, tmp_path: Path, pair: Evaluate) -> None:
-    with spread(partial(toy.ToyEvaluate, str(tmp_path)), workers=1, threads=1) as alone:
+    with spread_candidates(partial(toy.ToyEvaluate, str(tmp_path)), Crew(1), threads=1) as alone:
         assert evolve(pair) == evolve(alone)
 
 
@@ -72,7 +75,7 @@ def test_training_free_scores_do_not_depend_on_the_process() -> None:
     genotypes = [random_genotype(space.choices, rng) for _ in range(8)]
     found = []
     for workers in (1, 2):
-        with spread(make, workers, threads=1) as evaluate:
+        with spread_candidates(make, Crew(workers), threads=1) as evaluate:
             found.append([dict(measured.values) for measured in evaluate(genotypes)])
     assert found[0] == found[1]
 
@@ -102,7 +105,7 @@ def test_answers_nobody_waits_for_are_not_taken_for_the_next(pair: Evaluate) -> 
 
 
 def test_mistakes_and_wrong_settings_end_the_search(toy: ModuleType, tmp_path: Path, pair: Evaluate) -> None:
-    with spread(partial(toy.ToyEvaluate, str(tmp_path)), workers=1, threads=1) as alone:
+    with spread_candidates(partial(toy.ToyEvaluate, str(tmp_path)), Crew(1), threads=1) as alone:
         for evaluate in (alone, pair):
             with pytest.raises(TypeError, match="a mistake in the code"):
                 list(evaluate([(toy.MISTAKEN,)]))
@@ -115,7 +118,7 @@ def test_mistakes_and_wrong_settings_end_the_search(toy: ModuleType, tmp_path: P
 
 def test_no_process_is_left_behind(toy: ModuleType, tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    with spread(partial(toy.ToyEvaluate, str(tmp_path)), workers=2, threads=1) as evaluate:
+    with spread_candidates(partial(toy.ToyEvaluate, str(tmp_path)), Crew(2), threads=1) as evaluate:
         next(evaluate([(1,)]))
         (worker,) = set(multiprocessing.active_children()) - before
     assert not worker.is_alive()
@@ -123,7 +126,7 @@ def test_no_process_is_left_behind(toy: ModuleType, tmp_path: Path) -> None:
 
 def test_threads_are_restored_in_this_process(toy: ModuleType, tmp_path: Path) -> None:
     before = torch.get_num_threads()
-    with spread(partial(toy.ToyEvaluate, str(tmp_path)), workers=1, threads=before + 1) as evaluate:
+    with spread_candidates(partial(toy.ToyEvaluate, str(tmp_path)), Crew(1), threads=before + 1) as evaluate:
         assert next(evaluate([(1,)])).values["threads"] == before + 1
     assert torch.get_num_threads() == before
 
@@ -131,7 +134,7 @@ def test_threads_are_restored_in_this_process(toy: ModuleType, tmp_path: Path) -
 def test_what_cannot_be_sent_is_a_setting_to_mend(toy: ModuleType) -> None:
     with (
         pytest.raises(SettingsError, match="--workers 1"),
-        spread(partial(toy.ToyEvaluate, threading.Lock()), workers=2, threads=1),
+        spread_candidates(partial(toy.ToyEvaluate, threading.Lock()), Crew(2), threads=1),
     ):
         pass
 
@@ -139,7 +142,7 @@ def test_what_cannot_be_sent_is_a_setting_to_mend(toy: ModuleType) -> None:
 def test_what_others_cannot_import_is_a_setting_to_mend(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy, "missing_from_this_module", toy.Unimportable(), raising=False)
     with (
-        spread(partial(toy.ToyEvaluate, toy.missing_from_this_module), workers=2, threads=1) as evaluate,
+        spread_candidates(partial(toy.ToyEvaluate, toy.missing_from_this_module), Crew(2), threads=1) as evaluate,
         pytest.raises(SettingsError, match=r"importable by other processes.*--workers 1"),
     ):
         list(evaluate([(1,)]))
@@ -147,5 +150,5 @@ def test_what_others_cannot_import_is_a_setting_to_mend(toy: ModuleType, monkeyp
 
 @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (2, 0), (-1, 1)])
 def test_impossible_numbers_are_refused(toy: ModuleType, workers: int, threads: int) -> None:
-    with pytest.raises(SettingsError, match="at least 1"), spread(toy.ToyEvaluate, workers, threads):
+    with pytest.raises(SettingsError, match="at least 1"), spread_candidates(toy.ToyEvaluate, Crew(workers), threads):
         pass

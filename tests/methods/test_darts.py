@@ -29,7 +29,8 @@ from archimed.strategies.gradient import GradientSettings
 from archimed.strategies.mixtures import draw_alpha
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
-from archimed.training.memory import free_bytes, peak_bytes
+from archimed.training.memory import peak_bytes
+from archimed.workers.limits import free_bytes
 from tests.methods.journals import Killed, Log, killed_after, killed_at, timeless
 from tests.methods.toy_supernet import OPTIONS, ToySpace, ToySupernet
 

@@ -1,0 +1,6 @@
+"""Spreads pieces of work over workers: this process, processes of this machine, or a Ray cluster."""
+
+from archimed.workers.crew import Crew, Lost
+from archimed.workers.spreading import spread
+
+__all__ = ["Crew", "Lost", "spread"]
