@@ -2,7 +2,7 @@
 
 import typer
 
-from archimed.cli import compare, correlate, data, doctor, evaluate, explain, listing, run, stages
+from archimed.cli import compare, correlate, data, doctor, evaluate, explain, listing, predict, run, stages
 
 app = typer.Typer(
     name="archimed",
@@ -17,6 +17,7 @@ app.command("resume")(stages.resume)
 app.command("search")(stages.search)
 app.command("train")(stages.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("report")(stages.report)
 app.command("compare")(compare.compare)

@@ -102,12 +102,14 @@ def read_source(
 def _read(source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None) -> Dataset:
     """The data set without folds, with the labels that the settings choose."""
     return without_unlabelled(
-        with_labels(_whole(source, settings, seed, problems, progress), settings.labels), problems
+        with_labels(read_whole(source, settings, seed, problems, progress), settings.labels), problems
     )
 
 
-def _whole(source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None) -> Dataset:
-    """The data set as the source has it, by the form of `source`."""
+def read_whole(
+    source: str, settings: DataSettings, seed: int, problems: Problems, progress: Progress | None = None
+) -> Dataset:
+    """The data set as the source has it, by the form of `source`: not divided, with all its labels."""
     path = Path(source).expanduser()
     if source.startswith("phantom:"):
         name, _, options = source.removeprefix("phantom:").partition("?")

@@ -1,5 +1,6 @@
 """Which column of a CSV table holds what: by its name, or as `data.columns` and the settings of labels say."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,8 +71,10 @@ class Columns:
         return self.roles[role].of(row) if role in self.roles else ""
 
 
-def find_columns(header: Sequence[str], settings: DataSettings, path: Path) -> Columns:
+def find_columns(header: Sequence[str], settings: DataSettings, path: Path, *, labelled: bool = True) -> Columns:
     """Columns by their names, unless the settings say otherwise.
+
+    Of a table that is not `labelled`, targets are passed over, and so is what the settings name and the table lacks.
 
     What the settings name takes the place of all columns that would otherwise do the same: labels and masks make way
     for a target of `data.columns`, `data.label_columns` or `data.labels`, `image` for `image_<modality>`.
@@ -80,11 +83,13 @@ def find_columns(header: Sequence[str], settings: DataSettings, path: Path) -> C
         DataError: a column or role is unknown, or the table lacks images or has not exactly one kind of target.
     """
     _check_header(header, path)
+    if not labelled:
+        settings = _without_targets(header, settings)
     asked = {role.strip(): _source(role.strip(), text, header, path) for role, text in settings.columns.items()}
     setting = "data.label_columns" if settings.label_columns else "data.labels"
     for column in settings.label_columns or _plain_labels(settings.labels, header):
         asked[LABEL_PREFIX + column.removeprefix(LABEL_PREFIX)] = _column(column, setting, header, path)
-    found = {name: Source((name,)) for name in header if _is_role(name)}
+    found = {name: Source((name,)) for name in header if _is_role(name) and (labelled or not _is_target(name))}
     given = [role for role, source in asked.items() if source is not None]
     if any(_is_target(role) for role in given):
         found = {role: source for role, source in found.items() if not _is_target(role)}
@@ -94,9 +99,21 @@ def find_columns(header: Sequence[str], settings: DataSettings, path: Path) -> C
         found.pop("image", None)
     sources = {role: source for role, source in {**found, **asked}.items() if source is not None}
     _check_roles(sources, header, path)
+    if labelled:
+        _check_target(sources, header, path)
     by_modality = {role.removeprefix(IMAGE_PREFIX): one for role, one in sources.items() if role.startswith("image")}
     by_label = {role.removeprefix(LABEL_PREFIX): one for role, one in sources.items() if role.startswith(LABEL_PREFIX)}
     return Columns(by_modality, by_label, {role: one for role, one in sources.items() if role in ROLES})
+
+
+def _without_targets(header: Sequence[str], settings: DataSettings) -> DataSettings:
+    """The settings without columns of labels and masks, and without those that the table lacks."""
+    kept = {
+        role: text
+        for role, text in settings.columns.items()
+        if not _is_target(role.strip()) and {*(FIELD.findall(text) or [text])} <= {*header, ""}
+    }
+    return dataclasses.replace(settings, columns=kept, label_columns=(), labels=())
 
 
 def _plain_labels(names: Sequence[str], header: Sequence[str]) -> Sequence[str]:
@@ -164,7 +181,6 @@ def _check_roles(sources: Mapping[str, Source], header: Sequence[str], path: Pat
             f"A table needs either the column `image` or columns `image_<modality>`; {path} has both: image, "
             f"{enumerated(modalities)}. Leave one out, as with --set data.columns.{modalities[0]}= (nothing after it)."
         )
-    _check_target(sources, header, path)
 
 
 def _check_target(sources: Mapping[str, Source], header: Sequence[str], path: Path) -> None:

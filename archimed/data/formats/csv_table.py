@@ -31,10 +31,13 @@ from archimed.data.settings import DataSettings
 from archimed.errors import DataError
 
 
-def list_csv(path: Path, settings: DataSettings, problems: Problems) -> Listing:
-    """The cases of one table; flaws of single rows are reported to `problems`, of the table raised as DataError."""
+def list_csv(path: Path, settings: DataSettings, problems: Problems, *, labelled: bool = True) -> Listing:
+    """The cases of one table; flaws of single rows are reported to `problems`, of the table raised as DataError.
+
+    A table that is not `labelled` needs no labels and no masks; those that it has are passed over.
+    """
     header, rows = _read_rows(path)
-    columns = find_columns(header, settings, path)
+    columns = find_columns(header, settings, path, labelled=labelled)
     if not rows:
         raise DataError(f"A table needs at least one row below its header; {path} has none. Add the images.")
     may_lack = settings.missing_modality != "error"

@@ -32,7 +32,7 @@ def list_masks(folder: Path, settings: DataSettings, problems: Problems) -> List
     image_pattern, mask_pattern = _patterns(settings, folder)
     pairs = [
         (image, file_path(_mask_name(image, folder, image_pattern, mask_pattern), folder, "the mask", image.name))
-        for image in _images(folder, image_pattern)
+        for image in images_of(folder, image_pattern)
     ]
     masks = {mask for _, mask in pairs}
     pairs = [(image, mask) for image, mask in pairs if image not in masks]
@@ -110,7 +110,7 @@ def _patterns(settings: DataSettings, folder: Path) -> tuple[str, str]:
     return PurePath(images).as_posix(), masks
 
 
-def _images(folder: Path, pattern: str) -> list[Path]:
+def images_of(folder: Path, pattern: str) -> list[Path]:
     """The files and folders that the pattern finds, in the same order on every machine."""
     try:
         found = set(folder.glob(pattern.replace(PATIENT, "*")))

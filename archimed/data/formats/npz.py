@@ -5,9 +5,11 @@ class numbers, [case, label] zeros and ones. A file named like a published set t
 `channel_names` names the channels.
 """
 
+import math
 import tokenize
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from archimed.data.dataset import SPLIT_NAMES, Case, Dataset
 from archimed.data.formats.medmnist_sets import MEDMNIST, published
 from archimed.data.problems import Problems
 from archimed.data.readers.decoding import DECODER_ERRORS
+from archimed.data.readers.voxels import RATIO, check_room
 from archimed.errors import DataError
 from archimed.task import ImagingTask, TaskKind
 
@@ -61,12 +64,31 @@ def read_npz(path: Path, problems: Problems, ordinal: bool = False) -> Dataset:
     )
 
 
+def read_npz_images(path: Path) -> dict[str, Tensor]:
+    """The images of a file that needs no labels, [case, channel, *space] by split; all in `images` are `case`.
+
+    Raises:
+        DataError: the file is damaged, or holds no images.
+    """
+    found = _Arrays(path, labelled=False).found
+    names = {"images": "case"} | {f"{word}_images": split for split in SPLIT_NAMES for word in PREFIXES[split]}
+    arrays = {names[name]: array for name, array in found.items() if name in names}
+    if not arrays:
+        raise DataError(
+            f"A .npz file to predict has an array images, or {{train,val,test}}_images; {path} has "
+            f"{', '.join(sorted(found)) or 'nothing'}. Rename its array."
+        )
+    return {name: torch.from_numpy(_channels_first(_plain_type(one, path), path)) for name, one in arrays.items()}
+
+
 class _Arrays:
     """The arrays of a file by split and role, checked on the way."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, labelled: bool = True) -> None:
         self.path = path
         try:
+            if zipfile.is_zipfile(path):
+                _check_unpacked_size(path)
             loaded = np.load(path, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 raise ValueError("a single array")
@@ -77,7 +99,7 @@ class _Arrays:
                 f"A .npz file must be a complete archive of plain arrays; {path} is not "
                 f"({type(error).__name__}: {_one_line(error)}). Fetch it again."
             ) from error
-        for split in SPLIT_NAMES:
+        for split in SPLIT_NAMES if labelled else ():
             if split == "train" or self.has(split):
                 self._check(split)
 
@@ -102,6 +124,26 @@ class _Arrays:
                 f"Every split needs as many labels as images, and at least one; {split} of {self.path} has "
                 f"{', '.join(f'{count} {role}' for role, count in lengths.items())}. Repair the file."
             )
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """ValueError if the arrays do not fit into memory, or one is larger than its part of the archive can hold."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        check_room(sum(member.file_size for member in members))
+        for member in members:
+            if member.file_size > RATIO["bzip2"] * max(member.compress_size, 1):
+                raise ValueError(f"{member.filename[:80]!r} tells of more bytes than it can hold")
+            with archive.open(member) as file:
+                _check_told_size(file, member)
+
+
+def _check_told_size(file: IO[bytes], member: zipfile.ZipInfo) -> None:
+    major, _ = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename[:80]!r} tells of more numbers than it has")
 
 
 def _channel_names(arrays: _Arrays, channels: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A data set that a user's own Python file makes: `file.py:object`."""
 
+from archimed.data.contract import flaw_of
 from archimed.data.dataset import Dataset
 from archimed.errors import ArchimedError, DataError
 from archimed.userfile import load_object
@@ -28,4 +29,6 @@ def read_object(source: str) -> Dataset:
             f"{source} must be an archimed.data.dataset.Dataset or a callable without arguments that returns one; it "
             f"is {type(found).__name__}. Correct the name or the object."
         )
+    if flaw := flaw_of(found):
+        raise DataError(f"{flaw}: {source}.")
     return found

@@ -49,13 +49,37 @@ def _read(path: Path) -> Volume:
     block = Block(path, 0, "gzip", start) if packed else Block(path, start, "raw")
     values = read_values(block, (channels, *sizes[::-1]), _dtype(header))
     pixels = _scaled(values, header)
-    affine, spacing, remarks = _place(header, sizes)
-    if channels > 1:
-        remarks = (*remarks, f"the {channels} volumes of its fourth axis were taken as channels")
+    remarks = (f"the {channels} volumes of its fourth axis were taken as channels",) if channels > 1 else ()
+    return _oriented(pixels, header, sizes, flat, remarks)
+
+
+def _oriented(
+    pixels: Shaped[np.ndarray, "channel k j i"],
+    header: "Nifti1Header",
+    sizes: tuple[int, int, int],
+    flat: bool,
+    remarks: tuple[str, ...],
+) -> Volume:
+    affine, spacing, cautions = _place(header, sizes)
+    remarks = (*cautions, *remarks)
     if affine is None:
         pixels = pixels[:, :, ::-1, ::-1]  # from right and anterior to left and posterior
         return placed(pixels, None, spacing, flat, remarks)
     return placed(pixels, affine[:, [2, 1, 0, 3]], None, flat, remarks)
+
+
+def in_file_order(path: Path, values: Shaped[np.ndarray, "*space"]) -> Shaped[np.ndarray, "i j k"]:
+    """Values on the grid that `read_nifti` gives for a file, in the order of the file's own axes."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        header = _header(file.read(max(HEADER_BYTES)))
+    sizes, _, flat = _layout(header)
+    numbers = np.arange(np.prod(sizes), dtype=np.int32 if np.prod(sizes) < 2**31 else np.int64)
+    where = _oriented(numbers.reshape(1, *sizes[::-1]), header, sizes, flat, ()).pixels
+    result = np.empty(len(numbers), values.dtype)
+    result[where.ravel()] = values.ravel()
+    return result.reshape(sizes[::-1]).transpose()
 
 
 def _header(head: bytes) -> "Nifti1Header":
