@@ -8,6 +8,8 @@ from typing import Any
 
 from archimed.errors import RunError
 
+MOST_YAML_BYTES = 2**22  # of settings
+
 
 def write_through(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then sync and rename it; on an error nothing is left."""
@@ -47,8 +49,30 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"A file of the run is missing: {path}. Was the stage that writes it run?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"A file of the run is damaged: {path} ({error}). Delete it and resume the run.") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values, which can name no code and repeat nothing by reference.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: in one line, why it is not such a file.
+    """
+    import yaml
+
+    if path.stat().st_size > MOST_YAML_BYTES:
+        raise ValueError(f"it has more than {MOST_YAML_BYTES:,} bytes")
+    text = path.read_text(encoding="utf-8")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("it repeats a part by *reference, of which a few make a file that fills the memory")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError((str(error).splitlines() or ["no YAML"])[0]) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def append_line(path: Path, record: Mapping[str, object]) -> None:
@@ -78,7 +102,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise RunError(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archimed.errors import RunError
-from archimed.files import read_json
+from archimed.files import read_json, read_yaml
 from archimed.task import ImagingTask
 
 Record = Mapping[str, Any]  # one object of a JSON file
@@ -140,11 +140,9 @@ def record(path: Path) -> Record:
 
 def settings(path: Path) -> Record:
     """A YAML mapping; empty if the file is absent."""
-    import yaml
-
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError):
+        value = read_yaml(path) if path.is_file() else {}
+    except ValueError:
         raise RunError(f"The settings of a run are damaged: {path}. Mend or delete it.") from None
     return value if isinstance(value, dict) else {}
 
@@ -156,7 +154,7 @@ def lines(path: Path) -> Iterator[Record]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             yield value

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from archimed.errors import RunError
-from archimed.files import read_json, read_lines, write_text
+from archimed.files import read_json, read_lines, read_yaml, write_text
 
 PLACE = re.compile(r"(?:(?P<dataset>[^.].*)\.)?fold(?P<fold>[0-9]+)\.seed(?P<seed>[0-9]+)")
 
@@ -147,8 +147,8 @@ class RunDirectory:
                 "Start a run there with: archimed run METHOD --data DATA --out " + str(self.path)
             )
         try:
-            document = yaml.safe_load(self.experiment.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            document = read_yaml(self.experiment)
+        except ValueError as error:
             raise RunError(f"The settings of a run are damaged: {self.experiment} ({first_line(error)}).") from None
         if not isinstance(document, dict):
             raise RunError(f"The settings of a run are damaged: {self.experiment} is not a mapping.")

@@ -148,6 +148,7 @@ def read_header(path: Path, *, pixels: bool) -> "Dataset":
 
 def _check_inflated_size(path: Path, deflated: str) -> None:
     """ValueError if a deflated file would fill the memory or is cut off."""
+    from psutil import virtual_memory
     from pydicom.filereader import _read_file_meta_info as read_meta
     from pydicom.filereader import read_preamble
 
@@ -155,12 +156,12 @@ def _check_inflated_size(path: Path, deflated: str) -> None:
         read_preamble(file, force=True)
         if read_meta(file).get("TransferSyntaxUID") != deflated:
             return
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        inflater, total, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, virtual_memory().available // 2
         while not inflater.eof and (piece := file.read(2**16)):
             while piece and not inflater.eof:
                 total += len(inflater.decompress(piece, 2**20))
                 piece = inflater.unconsumed_tail
-                if total > MAX_INFLATED_BYTES:
+                if total > min(most, MAX_INFLATED_BYTES):
                     raise ValueError("too large")
     if not inflater.eof:
         raise ValueError("cut off")

@@ -18,6 +18,7 @@ from archimed.data.dicom.header import (
 from archimed.data.preparation.resampling import MAX_VOXELS
 from archimed.data.readers.decoder_complaints import complaints_refused
 from archimed.data.readers.decoding import MAX_PIXELS
+from archimed.data.readers.voxels import check_room
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -88,6 +89,7 @@ def _decode(header: "Dataset", keyword: str) -> np.ndarray:
     if syntax == DEFLATED_FRAMES or (syntax == RLELossless and bits_allocated(header) == 1):
         return frame_by_frame(header, _shape(header), bits_allocated(header), deflated=syntax == DEFLATED_FRAMES)
     if syntax.is_encapsulated:
+        _check_room(header)
         check_codestreams(header, _shape(header), syntax.name)
     else:
         _check_length(header, keyword)
@@ -150,6 +152,14 @@ def _check_length(header: "Dataset", keyword: str) -> None:
     padding = max(2, min(height, width) * samples * bits // 8)
     if not expected <= length < expected + padding:
         raise RefusedError(WHOLE_PIXELS, f"holds {length:,} bytes where its header tells of {expected:,}", REPLACE)
+
+
+def _check_room(header: "Dataset") -> None:
+    frames, height, width, samples = _shape(header)
+    try:
+        check_room(frames * height * width * samples * ((bits_allocated(header) + 7) // 8))
+    except ValueError as error:
+        raise RefusedError("Pixels must fit into memory", f"is too large ({error})", "Divide the file.") from None
 
 
 def _looked_up(header: "Dataset", indices: Shaped[np.ndarray, "frame height width"]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """One image file to an array: PNG, JPEG, TIFF, BMP; 8 and 16 bit or floating point; grey and RGB."""
 
 import logging
+import math
 import struct
 import threading
 import zlib
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from archimed.data.readers.png16 import HEADER_BYTES, is_deep_png, read_deep_png
-from archimed.data.readers.voxels import check_finite, unreadable
+from archimed.data.readers.voxels import check_finite, check_room, unreadable
 from archimed.data.volume import Volume
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 MAX_PIXELS = 150_000_000  # of one image: more is taken for a decompression bomb
+MAX_SAMPLES = 4  # of one pixel
+PLAIN, DEFLATED = 1, (8, 32946)  # TIFF's numbers of compressions
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # what decoders of damaged files raise; nothing else in this module's calls does
 DECODER_ERRORS = (
@@ -107,13 +110,28 @@ def _decode_tiff(path: Path) -> Volume:
             raise ValueError(f"it holds {len(file.pages)} pictures; save one per file")
         page = file.pages[0].aspage()
         _check_size(page.imagewidth, page.imagelength)
-        try:
-            pixels = page.asarray()
-        except (ValueError, ImportError) as error:
-            if "imagecodecs" not in str(error) or page.bitspersample != 8:
-                raise ValueError(f"{error}; save it uncompressed or with deflate") from error
+        if page.imagedepth != 1 or page.samplesperpixel > MAX_SAMPLES:
+            raise ValueError(f"{page.imagedepth} layers of {page.samplesperpixel} samples, where an image has 1 to 4")
+        if page.compression not in (PLAIN, *DEFLATED):
+            if page.bitspersample != 8:
+                raise ValueError("its compression is read for 8 bits alone; save it uncompressed or with deflate")
             return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
+        if page.compression in DEFLATED:
+            _check_unpacked_size(page)
+        pixels = page.asarray()
         return _plain(_upright(_colours(pixels, page), page))
+
+
+def _check_unpacked_size(page: "TiffPage") -> None:
+    """ValueError if a piece of a deflated page unpacks to more than its size, which tifffile would take memory for."""
+    most = math.prod(page.chunks) * 8  # bytes of the widest number
+    check_room(most)
+    file = page.parent.filehandle
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(offset)
+        unpacker = zlib.decompressobj()
+        if len(unpacker.decompress(file.read(count), most + 1)) > most:
+            raise ValueError("a piece of it unpacks to more pixels than it has")
 
 
 class _Complaints(logging.Handler):

@@ -67,16 +67,26 @@ def read_values(block: Block, sizes: Sequence[int], dtype: np.dtype) -> Shaped[n
     wanted, held = math.prod(sizes) * dtype.itemsize, block.path.stat().st_size - max(block.start, 0)
     if (wanted + block.skip) > held * RATIO[block.packing]:
         raise ValueError(f"its header tells of {wanted:,} bytes of voxels, more than the file can hold")
+    check_room(wanted)
     start = block.start if block.start >= 0 else held - wanted
     values = np.empty(wanted, np.uint8)
     with block.path.open("rb") as file:
         file.seek(start)
         with _unpacked(file, block.packing) as stream:
-            if _fill(stream, np.empty(block.skip, np.uint8)) < block.skip or _fill(stream, values) < wanted:
+            if _skip(stream, block.skip) < block.skip or _fill(stream, values) < wanted:
                 raise ValueError(f"it ends before the {wanted:,} bytes of voxels that its header tells of")
             if stream.read(1):  # also where gzip compares its checksum
                 raise ValueError(f"it holds more than the {wanted:,} bytes of voxels that its header tells of")
     return values.view(dtype).reshape(tuple(sizes))
+
+
+def check_room(wanted: int) -> None:
+    """ValueError if so many bytes do not fit into half of the free memory, where they are copied at least once."""
+    import psutil
+
+    room = psutil.virtual_memory().available // 2
+    if wanted > room:
+        raise ValueError(f"it unpacks to {wanted:,} bytes, more than half of the memory that is free, {room:,}")
 
 
 def _unpacked(file: IO[bytes], packing: Packing) -> IO[bytes]:
@@ -114,6 +124,14 @@ def _fill(stream: IO[bytes], target: Shaped[np.ndarray, " byte"]) -> int:
     done = 0
     while done < len(target) and (piece := stream.read(min(PIECE, len(target) - done))):
         target[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        done += len(piece)
+    return done
+
+
+def _skip(stream: IO[bytes], count: int) -> int:
+    """Bytes read and forgotten: all of them unless the stream ends before."""
+    done = 0
+    while done < count and (piece := stream.read(min(PIECE, count - done))):
         done += len(piece)
     return done
 
