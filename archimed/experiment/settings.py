@@ -166,8 +166,8 @@ def read_config(path: Path, method_name: str, architecture: str | None = None) -
         SettingsError: the file cannot be read, is no mapping, or is of another method or architecture.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise SettingsError(f"--config takes a YAML file; {path} cannot be read: {first_line(error)}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"--config takes a YAML file of settings; {path} holds none.")
