@@ -17,6 +17,7 @@ from archimed.data.settings import DataSettings
 from archimed.errors import SettingsError
 from archimed.evaluation.settings import EvaluationSettings
 from archimed.experiment.tune_settings import TuneSettings
+from archimed.files import read_yaml
 from archimed.methods import find_method
 from archimed.methods.protocol import Method
 from archimed.runs.directory import first_line
