@@ -29,7 +29,9 @@ def check(
     from archimed.cli.console import Console
     from archimed.cli.data_tables import show_check
     from archimed.data.inspection.check import check_dataset
+    from archimed.data.own_files import remember_named
 
+    remember_named([source])
     with Console(quiet) as console:
         console.stage("read data")
         found = check_dataset(

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as settings_dataclass
 
+from archimed.data.own_files import remember_named
 from archimed.data.settings import DataSettings
 from archimed.errors import SettingsError
 from archimed.evaluation.settings import EvaluationSettings
@@ -157,6 +158,7 @@ def laid_over(
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
     if not document["sources"]:
         raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
+    remember_named(source_names(flags.get("sources") or typed.get("sources") or ()))
     return document
 
 

@@ -10,6 +10,7 @@ from archimed.data.arrays import Arrays
 from archimed.data.dataset import Dataset
 from archimed.data.inspection.sharing import refuse_shared, source_folder
 from archimed.data.inspection.survey import Survey
+from archimed.data.own_files import refuse_unnamed
 from archimed.data.preparation.channels import with_channels
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, SettingsError
@@ -35,6 +36,7 @@ def read_datasets(experiment: Experiment, image_size: int | None, *, together: b
     """
     sources, settings = experiment.sources, experiment.data
     check_number(experiment)
+    refuse_unnamed(sources)
     shared = len(sources) > 1 and settings.heads == "shared"
     if shared:
         settings = replace(settings, mask_values="foreground")
