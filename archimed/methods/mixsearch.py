@@ -127,6 +127,7 @@ class MixSearch:
             "space.depth": 6,
             "space.layers": 10,
             "space.details": False,
+            "space.group_size": 16,
             "search.first_depth": 5,
             "search.first_layers": 8,
             "search.epochs": 80,

@@ -18,7 +18,6 @@ from archimed.networks.quick_convolution import Geometry, convolve
 Kernel = int | tuple[int, ...]
 Normalisation = Literal["batch", "instance"]
 LARGE = 16_384  # weights from which drawing them one by one costs more than starting a second generator
-GROUP = 16  # channels that group normalisation takes together at most (MixSearch, released code)
 _drawing = ContextVar("drawing", default=True)  # see `undrawn_weights`
 
 
@@ -193,29 +192,43 @@ def instance_norm(features: Tensor, weight: Tensor | None, bias: Tensor | None, 
         ones = (1,) * (features.ndim - 2)
         scaled = features if weight is None else features * weight.view(-1, *ones)
         return scaled if bias is None else scaled + bias.view(-1, *ones)
-    if len(features) == 1:  # what a batch of one shares are its own statistics, and batch norm keeps the layout
-        return functional.batch_norm(features, None, None, weight, bias, training=True, eps=eps)
     layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(features.ndim, torch.contiguous_format)
+    if features.is_cpu and features.is_contiguous(memory_format=layout) and not torch.compiler.is_exporting():
+        # a batch of one shares its own statistics, and batch norm is several times as fast with channels innermost
+        alone = (
+            torch.batch_norm(image, weight, bias, None, None, True, 0.0, eps, False) for image in features.split(1)
+        )
+        return torch.cat(list(alone))
     normalised = functional.instance_norm(features, weight=weight, bias=bias, eps=eps)
     return normalised.contiguous(memory_format=layout) if features.is_contiguous(memory_format=layout) else normalised
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation by as few groups of equal size as hold `GROUP` channels at most."""
+    """Group normalisation by as few groups of equal size as hold `largest` channels at most; 1 is instance norm."""
 
-    def __init__(self, channels: int, affine: bool = True) -> None:
-        fewest = -(-channels // GROUP)
+    def __init__(self, channels: int, largest: int, affine: bool = True) -> None:
+        fewest = -(-channels // largest)
         groups = next(count for count in range(fewest, channels + 1) if channels % count == 0)
         super().__init__(groups, channels, affine=affine)
         self.num_features = channels
 
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *space"]:
         """Each group of each image with mean 0 and variance 1, then each channel scaled and shifted."""
-        return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
+        return group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def with_normalisation(network: nn.Module, kind: Normalisation | Literal["group"], affine: bool) -> nn.Module:
-    """The network, changed in place, with this normalisation wherever it had batch normalisation."""
+def group_norm(features: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """See `GroupNorm`; with a group for each channel, `InstanceNorm`."""
+    if groups == features.shape[1]:
+        return instance_norm(features, weight, bias, eps)
+    return torch.group_norm(features, groups, weight, bias, eps)
+
+
+def with_normalisation(network: nn.Module, kind: Normalisation | int, affine: bool) -> nn.Module:
+    """The network, changed in place, with this normalisation wherever it had batch normalisation.
+
+    A number stands for group normalisation of so many channels at most.
+    """
     for name, layer in network.named_children():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             setattr(network, name, _norm_like(layer, kind, affine and layer.affine))
@@ -224,12 +237,12 @@ def with_normalisation(network: nn.Module, kind: Normalisation | Literal["group"
     return network
 
 
-def _norm_like(
-    layer: nn.BatchNorm2d | nn.BatchNorm3d, kind: Normalisation | Literal["group"], affine: bool
-) -> nn.Module:
-    if kind != "batch":
-        return (InstanceNorm if kind == "instance" else GroupNorm)(layer.num_features, affine)
-    return batch_norm(layer.num_features, 2 if isinstance(layer, nn.BatchNorm2d) else 3, affine)
+def _norm_like(layer: nn.BatchNorm2d | nn.BatchNorm3d, kind: Normalisation | int, affine: bool) -> nn.Module:
+    if isinstance(kind, int):
+        return GroupNorm(layer.num_features, kind, affine)
+    if kind == "instance":
+        return InstanceNorm(layer.num_features, affine)
+    return type(layer)(layer.num_features, affine=affine)
 
 
 def relu_conv_norm(in_channels: int, out_channels: int, spatial_dims: int, kernel: Kernel = 1) -> nn.Sequential:

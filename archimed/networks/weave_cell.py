@@ -30,13 +30,14 @@ class WovenCell(nn.Module):
         in_channels: tuple[int | None, int],
         width: int,
         spatial_dims: int,
+        group_size: int,
     ) -> None:
         """`in_channels` of the two inputs; where the first is None, its edges are left out."""
         super().__init__()
-        self.bring = _bring(in_channels, width, spatial_dims, affine=True)
+        self.bring = _bring(in_channels, width, spatial_dims, group_size, affine=True)
         kept = ([edge for edge in node if edge[1] != LEVEL or in_channels[LEVEL] is not None] for node in nodes)
         self.nodes = nn.ModuleList(NodeSum(node, width, spatial_dims, reduces=False) for node in kept)
-        with_normalisation(self.nodes, "group", affine=True)
+        with_normalisation(self.nodes, group_size, affine=True)
 
     def forward(
         self, inputs: tuple[Float[Tensor, "batch ? *?"] | None, Float[Tensor, "batch ? *?"]], size: Size
@@ -59,14 +60,15 @@ class MixedWovenCell(nn.Module):
         width: int,
         num_nodes: int,
         spatial_dims: int,
+        group_size: int,
     ) -> None:
         """`tables` are the operations on each state; else as `WovenCell`."""
         super().__init__()
         self.width, self.num_nodes = width, num_nodes
-        self.bring = _bring(in_channels, width, spatial_dims, affine=False)
+        self.bring = _bring(in_channels, width, spatial_dims, group_size, affine=False)
         self.states = nn.ModuleDict(
             {
-                str(state): MixedState(tables[state], width, spatial_dims, num_nodes - first_reader(state))
+                str(state): MixedState(tables[state], width, spatial_dims, num_nodes - first_reader(state), group_size)
                 for state in range(INPUTS + num_nodes - 1)
                 if state != LEVEL or in_channels[LEVEL] is not None
             }
@@ -109,14 +111,16 @@ class MixedWovenCell(nn.Module):
                             value.copy_(given[path])
 
 
-def _bring(in_channels: tuple[int | None, int], width: int, spatial_dims: int, *, affine: bool) -> nn.ModuleDict:
+def _bring(
+    in_channels: tuple[int | None, int], width: int, spatial_dims: int, group_size: int, *, affine: bool
+) -> nn.ModuleDict:
     """What brings each input that is there to the width of the cell."""
     bring = {
         str(state): relu_conv_norm(channels, width, spatial_dims)
         for state, channels in enumerate(in_channels)
         if channels is not None
     }
-    modules: nn.ModuleDict = with_normalisation(nn.ModuleDict(bring), "group", affine)  # type: ignore[assignment]
+    modules: nn.ModuleDict = with_normalisation(nn.ModuleDict(bring), group_size, affine)  # type: ignore[assignment]
     return modules
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from archimed.networks.layers import GroupNorm, convolution_geometry, with_normalisation
+from archimed.networks.layers import GroupNorm, convolution_geometry, group_norm, with_normalisation
 from archimed.networks.mixed_operation import EdgeWeights
 from archimed.networks.operations import ZERO, Operation
 from archimed.networks.quick_convolution import Geometry, convolve
@@ -44,14 +44,16 @@ class MixedState(nn.Module):
     that has momentum or decay therefore also moves those of a reader that gives an option no weight while others do.
     """
 
-    def __init__(self, operations: Sequence[Operation], channels: int, spatial_dims: int, readers: int) -> None:
+    def __init__(
+        self, operations: Sequence[Operation], channels: int, spatial_dims: int, readers: int, group_size: int
+    ) -> None:
         super().__init__()
         self.readers = readers
         made = [operation for operation in operations if operation.name != ZERO.name]
         built = [[operation.build(channels, spatial_dims) for operation in made] for _ in range(readers)]
         stacked = map(_stacked, zip(*built, strict=True))
         self.options = nn.ModuleDict({operation.name: option for operation, option in zip(made, stacked, strict=True)})
-        with_normalisation(self.options, "group", affine=False)
+        with_normalisation(self.options, group_size, affine=False)
 
     def weights_of(self, reader: int, name: str) -> dict[str, Tensor]:
         """The weights of one reader's option by their names in it, as views."""
@@ -199,12 +201,12 @@ def _for_all(readers: Sequence[int], numbers: Tensor, count: int) -> Tensor:
 def _normalised(option: _Option, joint: Tensor, weights: Tensor) -> Tensor:
     """The joint features normalised, each reader's times its weight."""
     norm: GroupNorm = option.layers[-1]  # type: ignore[assignment]
-    scale = weights.unsqueeze(1).expand(-1, norm.num_features).flatten()
+    scale = weights.repeat_interleave(norm.num_features)  # in memory: batch norm misreads an expanded one
     groups = len(weights) * norm.num_groups
     if joint.requires_grad or not scale.requires_grad:
-        return torch.group_norm(joint, groups, scale, None, norm.eps)
+        return group_norm(joint, groups, scale, None, norm.eps)
     # PyTorch's gradient by the scale alone reads memory that is not there
-    return torch.group_norm(joint, groups, None, None, norm.eps) * scale.view(-1, *(1,) * (joint.ndim - 2))
+    return group_norm(joint, groups, None, None, norm.eps) * scale.view(-1, *(1,) * (joint.ndim - 2))
 
 
 def _joined(option: _Option, source: _Source) -> Tensor:

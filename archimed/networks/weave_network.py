@@ -47,6 +47,7 @@ class WeaveLayout:
         outputs: classes, for each data set that has a head of its own.
         spatial_dims: 2 or 3.
         details: whether heads read the stem's map at the image's own size too.
+        group_size: channels that group normalisation takes together at most.
     """
 
     lattice: Lattice
@@ -56,6 +57,7 @@ class WeaveLayout:
     outputs: tuple[int, ...]
     spatial_dims: int
     details: bool
+    group_size: int
 
     def cell_width(self, place: Place) -> int:
         """Channels of a node there."""
@@ -191,15 +193,21 @@ class WeavedUnet(_Weave):
             {
                 _cell_name(place): nn.ModuleDict(
                     {
-                        kind: WovenCell(nodes[kind], layout.in_channels(inputs), layout.cell_width(place), dims)
+                        kind: WovenCell(
+                            nodes[kind],
+                            layout.in_channels(inputs),
+                            layout.cell_width(place),
+                            dims,
+                            layout.group_size,
+                        )
                         for kind, inputs in kinds.items()
                     }
                 )
                 for place, kinds in layout.lattice.cells.items()
             }
         )
-        with_normalisation(self.stem, "group", affine=True)
-        with_normalisation(self.heads, "group", affine=True)
+        with_normalisation(self.stem, layout.group_size, affine=True)
+        with_normalisation(self.heads, layout.group_size, affine=True)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Outputs:
         """Logits [batch, class, *space]."""
@@ -244,6 +252,7 @@ class MixedWeavedUnet(_Weave):
                             layout.cell_width(place),
                             layout.num_nodes,
                             layout.spatial_dims,
+                            layout.group_size,
                         )
                         for kind, inputs in kinds.items()
                     }
@@ -251,8 +260,8 @@ class MixedWeavedUnet(_Weave):
                 for place, kinds in layout.lattice.cells.items()
             }
         )
-        with_normalisation(self.stem, "group", affine=False)
-        with_normalisation(self.heads, "group", affine=False)
+        with_normalisation(self.stem, layout.group_size, affine=False)
+        with_normalisation(self.heads, layout.group_size, affine=False)
         use_quick_forms(self)
 
     def forward(

@@ -84,6 +84,12 @@ class WeavedUnetSpace:
         description="outputs join their map, of half the image's size, with the stem's at its own size by two 3x3 "
         "convolutions, so that what is a pixel wide is seen (ours; MixSearch: a 1x1 convolution, enlarged)",
     )
+    group_size: int = Field(
+        default=1,
+        ge=1,
+        description="channels that group normalisation takes together at most; 1 is instance normalisation, with which "
+        "networks learn far faster (ours; MixSearch's released code: 16)",
+    )
     exit: int | None = Field(
         default=None, description="layer of the output to end at, e.g. 7 of X[1,7]; none: the last"
     )
@@ -282,6 +288,7 @@ class WeavedUnetSpace:
             outputs=tuple(task.num_outputs for task in tasks),
             spatial_dims=tasks[0].spatial_dims,
             details=self.details,
+            group_size=self.group_size,
         )
 
 

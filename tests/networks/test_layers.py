@@ -13,6 +13,7 @@ from archimed.networks.layers import (
     Normalisation,
     check_spatial_dims,
     convolution,
+    instance_norm,
     relu_conv_norm,
     with_normalisation,
 )
@@ -83,6 +84,18 @@ def test_instance_norm_is_the_library_s_and_keeps_the_layout(size: tuple[int, ..
     result = norm(features)
     torch.testing.assert_close(result, torch.nn.functional.instance_norm(features, weight=norm.weight, bias=norm.bias))
     assert result.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("size", [(5, 6), (3, 4, 5)], ids=["2D", "3D"])
+def test_instance_norm_by_images_has_the_library_s_gradients(size: tuple[int, ...]) -> None:
+    layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    features = torch.randn(3, 4, *size, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    weight, bias = (torch.randn(4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    ours = instance_norm(features, weight, bias, 1e-5)
+    library = torch.nn.functional.instance_norm(features, weight=weight, bias=bias, eps=1e-5)
+    found, expected = (torch.autograd.grad((each**3).sum(), (features, weight, bias)) for each in (ours, library))
+    torch.testing.assert_close(found, expected)
+    assert found[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("affine", [True, False])

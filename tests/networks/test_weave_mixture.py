@@ -38,11 +38,13 @@ def each(sums: Tensor | None) -> list[Tensor]:
 
 @pytest.mark.parametrize("size", [(7, 8), (5, 4, 6), (1, 1)], ids=["2D", "3D", "one pixel"])
 @pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("some", [False, True], ids=["all", "some"])
-def test_sums_and_gradients_are_those_of_the_plain_form(kind: Resampling, size: tuple[int, ...], some: bool) -> None:
+@pytest.mark.parametrize(("some", "group_size"), [(False, 4), (True, 4), (True, 1)], ids=["all", "some", "instance"])
+def test_sums_and_gradients_are_those_of_the_plain_form(
+    kind: Resampling, size: tuple[int, ...], some: bool, group_size: int
+) -> None:
     torch.manual_seed(0)
     names = [operation.name for operation in TABLES[kind]]
-    state = MixedState(TABLES[kind], 8, len(size), READERS).double()
+    state = MixedState(TABLES[kind], 8, len(size), READERS, group_size).double()
     features = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(READERS, len(names), dtype=torch.float64)
     if some:
@@ -67,7 +69,7 @@ def test_sums_and_gradients_are_those_of_the_plain_form(kind: Resampling, size: 
 def test_the_mixture_alone_has_a_gradient_where_neither_features_nor_weights_have() -> None:
     """PyTorch's group normalisation reads memory that is not there if only its scale has a gradient."""
     names = [operation.name for operation in TABLES["normal"]]
-    state = MixedState(TABLES["normal"], 16, 2, 2).requires_grad_(False)
+    state = MixedState(TABLES["normal"], 16, 2, 2, group_size=16).requires_grad_(False)
     features = torch.randn(2, 16, 32, 32).contiguous(memory_format=torch.channels_last)
     weights = torch.rand(2, len(names), requires_grad=True)
     ours = each(state(features, state_weights(names, [edge(row) for row in weights])))
@@ -86,7 +88,7 @@ def steps(tensor: Tensor) -> list[int]:
 @pytest.mark.parametrize("kind", TABLES)
 def test_weights_lie_in_memory_as_their_gradients_do(kind: Resampling) -> None:
     names = [operation.name for operation in TABLES[kind]]
-    state = Machine(1, memory_format="channels_last").place_network(MixedState(TABLES[kind], 8, 2, READERS))
+    state = Machine(1, memory_format="channels_last").place_network(MixedState(TABLES[kind], 8, 2, READERS, 1))
     features = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last)
     weights = state_weights(names, [edge(torch.ones(len(names)))] * READERS)
     total = state(features, weights)

@@ -118,18 +118,20 @@ def test_parameters_do_not_depend_on_how_the_mixture_begins() -> None:
 
 @pytest.mark.parametrize(("channels", "groups"), [(16, 1), (32, 2), (128, 8), (8, 1), (24, 2), (40, 4), (34, 17)])
 def test_group_normalisation_takes_sixteen_channels_at_most(channels: int, groups: int) -> None:
-    norm = GroupNorm(channels)
+    norm = GroupNorm(channels, 16)
     assert norm.num_groups == groups
     assert channels // groups <= 16
 
 
-def test_every_normalisation_is_of_groups() -> None:
-    genotype = random_genotype(WeavedUnetSpace().choices, numpy_generator(0))
-    for network in (WeavedUnetSpace().build(genotype, TASK), WeavedUnetSpace().supernet(TASK)):
+@pytest.mark.parametrize("size", [1, 16])
+def test_every_normalisation_is_of_groups_of_one_size(size: int) -> None:
+    space = WeavedUnetSpace(group_size=size)
+    genotype = random_genotype(space.choices, numpy_generator(0))
+    for network in (space.build(genotype, TASK), space.supernet(TASK)):
         norms: list[Any] = [layer for layer in network.modules() if "Norm" in type(layer).__name__]
         assert norms
         for norm in norms:
-            assert norm.num_groups == norm.num_channels // 16
+            assert norm.num_groups == norm.num_channels // size
 
 
 def test_shuffling_mixes_the_groups() -> None:

@@ -149,7 +149,7 @@ def indicator_figure(log: SearchLog, points: Sequence[Candidate], name: str, suf
     if chosen is not None and name in chosen.measurements:
         point = axes.at(chosen.measurements["macs"], chosen.measurements[name])
         parts.append(star(point, 9, "star", "the chosen network"))
-    reading = "Each dot is a candidate, coloured by generation as the fronts above; the star is the chosen network."
+    reading = "Each dot is a candidate, the darker the later its generation; the star is the chosen network."
     title = f"{name} against cost"
     return Figure(f"indicator_{name}{suffix}", title, reading, "".join(parts), 410, 294)
 
