@@ -23,6 +23,7 @@ from archimed.experiment.sources import check_shared
 from archimed.experiment.summary import summarise
 from archimed.experiment.tracking import UNTRACKED, Tracking, tracked
 from archimed.experiment.train_stage import jobs, train_all
+from archimed.experiment.train_together import train_together
 from archimed.experiment.training_task import training_task, trial_batch
 from archimed.experiment.transfer import adopt, check_transfer
 from archimed.experiment.tune_stage import tune_all
@@ -34,6 +35,7 @@ from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import check_precision, choose_device, choose_machine
+from archimed.workers import held
 
 STAGES = ("search", "train", "evaluate", "report")
 MAY_DIFFER = ("workers", "cluster", "candidate_seconds", "candidate_gib")  # when a run goes on: figures do not change
@@ -57,7 +59,7 @@ def run_experiment(
     bench = open_bench(run, experiment, observer)
     with run.locked():
         record_start(bench)
-        with tracked(bench, trackers):
+        with held(bench.experiment.crew, bench.machine.threads), tracked(bench, trackers):
             run_stages(bench, STAGES, budget)
     return run
 
@@ -78,7 +80,7 @@ def run_again(
         if fresh:
             discard_from(run, stages[0])
         record_start(bench)
-        with tracked(bench, trackers):
+        with held(bench.experiment.crew, bench.machine.threads), tracked(bench, trackers):
             run_stages(bench, stages, Budget(experiment.budget_seconds))
     return run
 
@@ -203,6 +205,7 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
             search(bench, budget)
         elif stage == "train":
             tune_all(bench)
+            train_together(bench)
             train_all(bench)
         elif stage == "evaluate":
             started = time.monotonic()

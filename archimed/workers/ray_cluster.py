@@ -4,10 +4,11 @@ Ray starts nothing that talks to the network of its own accord: no dashboard, no
 working folder is sent anywhere. What is sent to the nodes is the order: the evaluator with its mini-batch of images.
 """
 
+import logging
 import os
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from archimed.errors import SettingsError
@@ -15,33 +16,44 @@ from archimed.workers.desk import Answered, Desk, Order, sendable
 from archimed.workers.team import Died
 
 LOCAL = "local"
-LEAST_STORE = 2**27  # bytes of Ray's object store, which holds the order alone
+STORE = 2**27  # bytes of the object store of a cluster here; an order that is larger lies on the disk
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # which would send the working folder
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_raylet_start_wait_time_s": "300",  # of a busy machine
 }
 
 
 @contextmanager
-def ray_team(order: Order, size: int, cluster: str, gpu: bool) -> Iterator["RayTeam"]:
-    """Connect to a cluster, or start one here; what was started here is ended.
+def connected(cluster: str, processors: int) -> Iterator[Any]:
+    """Connect to a cluster, or start one here with so many processors; gives Ray, and ends what was begun here.
 
     Raises:
-        SettingsError: Ray is not installed, there is no such cluster, or it has too few processors.
+        SettingsError: Ray is not installed, or there is no such cluster.
     """
     ray = ray_library()
     ours = not ray.is_initialized()
     if ours:
-        _connect(ray, cluster, size * order.threads, len(order.make_work))
-    team = RayTeam(ray, order, size, gpu)
+        _connect(ray, cluster, processors)
     try:
-        _check_size(ray, size, order.threads)
-        yield team
+        yield ray
     finally:
-        team.close()
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def ray_team(order: Order, size: int, cluster: str, gpu: bool) -> Iterator["RayTeam"]:
+    """A team on a cluster, by the connection there is or one of its own.
+
+    Raises:
+        SettingsError: as `connected`, or the cluster has too few processors.
+    """
+    with connected(cluster, size * order.threads) as ray:
+        _check_size(ray, size, order.threads)
+        with closing(RayTeam(ray, order, size, gpu)) as team:
+            yield team
 
 
 def ray_library() -> Any:
@@ -51,6 +63,7 @@ def ray_library() -> Any:
         SettingsError: it is not installed.
     """
     os.environ.update(QUIET)  # read when it is imported
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         import ray
     except ImportError:
@@ -60,11 +73,10 @@ def ray_library() -> Any:
     return ray
 
 
-def _connect(ray: Any, cluster: str, processors: int, order_bytes: int) -> None:
+def _connect(ray: Any, cluster: str, processors: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if cluster == LOCAL:
-        store = max(LEAST_STORE, 2 * order_bytes)
-        here = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": store}
+        here = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": STORE}
         ray.init(address=LOCAL, **here, **quiet)
         return
     try:

@@ -12,7 +12,7 @@ from archimed.workers.crew import Crew, Lost, TimeLimit
 from archimed.workers.desk import write_order
 from archimed.workers.limits import TimeUpError, memory_limit, most_data, time_limit
 from archimed.workers.processes import ProcessTeam
-from archimed.workers.ray_cluster import ray_team
+from archimed.workers.ray_cluster import connected, ray_team
 from archimed.workers.team import Team, answers_in_order
 
 Item = TypeVar("Item")
@@ -62,6 +62,16 @@ def spread(
         return
     with team_of(make_work, crew, threads, gpu) as team:
         yield lambda items: answers_in_order(items, team, limit, spent)
+
+
+@contextmanager
+def held(crew: Crew, threads: int) -> Iterator[None]:
+    """Keep the cluster of a crew, if it has one, over all that is spread within: connecting takes seconds."""
+    if crew.cluster is None:
+        yield
+        return
+    with connected(crew.cluster, crew.workers * threads):
+        yield
 
 
 @contextmanager

@@ -88,16 +88,6 @@ def test_the_same_seed_gives_the_same_and_another_another(grey: Path, tmp_path: 
     assert first[weights.format(0)] != other[weights.format(1)]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
-def test_two_workers_find_what_one_finds(grey: Path, tmp_path: Path) -> None:
-    one = result_of(tiny_run(grey, tmp_path / "one", evaluation__baselines="random-search"))
-    two = result_of(tiny_run(grey, tmp_path / "two", evaluation__baselines="random-search", machine__workers=2))
-    assert two.pop("experiment")["machine"]["workers"] == 2
-    one.pop("experiment")
-    assert one == two
-
-
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("asked", "given"),
