@@ -34,3 +34,7 @@ class SearchError(ArchimedError):
 
 class RunError(ArchimedError):
     """A run directory that is missing, belongs to another run, is locked or damaged."""
+
+
+class ContractError(AssertionError):
+    """A part broke the contract of its kind; see `archimed.testing`."""

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from archimed.candidate import Candidate
-from archimed.errors import SettingsError
+from archimed.errors import ArchimedError, SettingsError
+from archimed.userfile import is_user_object, load_object
 
 Scores = Float[np.ndarray, "candidate objective"]
 Objectives = Callable[[Sequence[Candidate]], Scores]  # the whole population; every column is minimised
@@ -102,6 +103,84 @@ class SignedSums:
         scaled = {name: rescale(column(candidates, name)) for name in self.names}
         sums = [np.sum([sign * scaled[name] for name, sign in terms.items()], axis=0) for terms in self.terms]
         return -np.stack(sums, axis=1)
+
+
+@dataclass(frozen=True)
+class OwnObjective:
+    """Objectives of the user's own: `path/file.py:function` of a whole population, to be **minimised** as they are.
+
+    The function returns [candidate] or [candidate, objective]; see `Objectives`. Making this executes the file.
+
+    Raises:
+        SettingsError: the file or function does not exist; when called, the function fails or returns something else.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise SettingsError(
+                f"An objective of your own is a function of candidates; {self.name} is {type(self.function).__name__}. "
+                "Name a function of that file."
+            )
+
+    @cached_property
+    def function(self) -> Objectives:
+        """The user's function."""
+        found: Objectives = load_object(self.name)
+        return found
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Scores:
+        """Scores [candidate, objective], to be minimised."""
+        try:
+            scores = np.asarray(self.function(candidates), dtype=np.float64)
+        except ArchimedError:
+            raise
+        except Exception as error:
+            raise SettingsError(
+                f"An objective of your own must run on any population; {self.name} raised {type(error).__name__}: "
+                f"{' '.join(str(error).split())}. Try it with archimed.testing.check_objective."
+            ) from error
+        scores = scores[:, None] if scores.ndim == 1 else scores
+        if scores.ndim != 2 or len(scores) != len(candidates) or not np.isfinite(scores).all():
+            raise SettingsError(
+                f"An objective returns finite numbers, one or a row for each of {len(candidates)} candidates; "
+                f"{self.name} gave shape {scores.shape}. Try it with archimed.testing.check_objective."
+            )
+        return scores
+
+
+@dataclass(frozen=True)
+class WrittenObjectives:
+    """Objectives as they are written in settings: signed sums (see `SignedSums`), and functions of the user's own.
+
+    Attributes:
+        expressions: one or more, e.g. `("naswot+macs", "my_objective.py:novelty")`.
+
+    Raises:
+        SettingsError: no expression, or one that is neither.
+    """
+
+    expressions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.parts) == 0:
+            raise SettingsError("A search needs at least one objective; got none. Write for example 'naswot+macs'.")
+
+    @cached_property
+    def parts(self) -> tuple[SignedSums | OwnObjective, ...]:
+        """What each expression means."""
+        return tuple(OwnObjective(one) if is_user_object(one) else SignedSums((one,)) for one in self.expressions)
+
+    def check(self, measured: Sequence[str]) -> None:
+        """Raise SettingsError unless all measurements that the signed sums need are among those measured."""
+        for part in self.parts:
+            if isinstance(part, SignedSums):
+                part.check(measured)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Scores:
+        """Scores [candidate, objective] of one population, to be minimised."""
+        return np.concatenate([part(candidates) for part in self.parts], axis=1)
 
 
 @dataclass(frozen=True)

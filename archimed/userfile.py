@@ -19,6 +19,11 @@ def is_user_object(name: str) -> bool:
     return MARK in name
 
 
+def part_name(name: str) -> str:
+    """What a part is called: the object of `path/file.py:object`, any other name as it is."""
+    return name.rpartition(":")[2] if is_user_object(name) else name
+
+
 def load_object(name: str) -> Any:
     """Import the file that the user names and return the object in it. This executes the file.
 
@@ -66,7 +71,7 @@ def load_file(path: str | Path) -> ModuleType:
     except ArchimedError:
         del sys.modules[name]
         raise
-    except Exception as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
         del sys.modules[name]
         raise SettingsError(
             f"A file of your own must import; {path} raised {type(error).__name__}: "

@@ -17,7 +17,8 @@ from archimed.experiment.pipeline import check_same_data, fingerprint_of, open_b
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import experiment_from_document
-from archimed.experiment.workbench import Workbench
+from archimed.experiment.tuned import dataset_of, recipe_of
+from archimed.experiment.workbench import Repeat, Workbench
 from archimed.explain.deletion import faithfulness
 from archimed.files import read_json, write_json
 from archimed.report.explaining import FOLDER
@@ -49,7 +50,7 @@ def explain_run(run: Path, cases: str | None, network: str | None, out: Path | N
         DataError: a case is unknown.
     """
     directory = RunDirectory(run)
-    experiment = experiment_from_document(directory.read_experiment())
+    experiment = experiment_from_document(directory.read_experiment(), searches=False)
     found = trained_of(directory, network)
     if out is not None and out.exists() and any(out.iterdir()):
         raise RunError(f"An output folder is new or empty; {out} holds files. Choose another --out.")
@@ -96,7 +97,7 @@ def explain(bench: Workbench, found: Sequence[Trained], cases: str | None, folde
     Whatever may be refused comes before the first file.
     """
     datasets = {bench.scope(number): dataset for number, dataset in enumerate(bench.training_sets)}
-    own = explainer(bench, datasets, found[0])
+    own = explainer(bench, found[0])
     task = own.stored.task
     if cases is None:
         rule = RULE_OF_LABELS if task.kind == "multi-label" else RULE
@@ -105,14 +106,15 @@ def explain(bench: Workbench, found: Sequence[Trained], cases: str | None, folde
         rule = "named by the user"
         chosen = [(answering(found, datasets, case), PickedCase(case)) for case in asked_cases(cases)]
     test = faithful(bench, own)
-    placed = places_of(bench, datasets, {picked.case for _, picked in chosen})
+    placed = places_of(bench, own, chosen)
     bench.observer.stage("explain")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     told = []
     for number, (trained, picked) in enumerate(chosen, start=1):
         if own.trained != trained:
-            own = explainer(bench, datasets, trained)
+            own = explainer(bench, trained)
+            placed = places_of(bench, own, chosen)
         told.append(explained(own, picked, folder, f"case{number}", placed.get(picked.case)))
         bench.observer.progress(number, len(chosen), "cases")
     return {
@@ -128,12 +130,12 @@ def explain(bench: Workbench, found: Sequence[Trained], cases: str | None, folde
     }
 
 
-def explainer(bench: Workbench, datasets: Datasets, trained: Trained) -> Explainer:
-    """One training of a network, loaded."""
+def explainer(bench: Workbench, trained: Trained) -> Explainer:
+    """One training of a network, loaded, and the data set at the image size that it was trained at."""
     folder, experiment = NetworkFolder(trained.path), bench.experiment
     stored = load_network(folder, experiment.method.space)
     bench.machine.place_network(stored.network)
-    dataset = datasets[trained.dataset]
+    dataset = dataset_of(bench, trained.network, repeat_of(bench, trained))
     return Explainer(trained, stored, dataset, bench.machine, experiment.evaluation, experiment.seed)
 
 
@@ -181,11 +183,17 @@ def faithful(bench: Workbench, own: Explainer) -> dict[str, Any]:
     return {**asdict(whole), "verdict": whole.verdict, "tested": lines}
 
 
-def places_of(bench: Workbench, datasets: Datasets, ids: set[str]) -> dict[str, Place]:
-    """Where the volumes of some cases lie."""
-    experiment = bench.experiment
-    found: dict[str, Place] = {}
-    for source, dataset in zip(experiment.sources, datasets.values(), strict=True):
-        size = experiment.method.training.image_size
-        found |= places(source, experiment.data, ids, size, dataset.grid) if dataset.task.spatial_dims == 3 else {}
-    return found
+def places_of(bench: Workbench, own: Explainer, chosen: Sequence[tuple[Trained, PickedCase]]) -> dict[str, Place]:
+    """Where the volumes of those cases lie that one training explains."""
+    if own.stored.task.spatial_dims < 3:
+        return {}
+    ids = {picked.case for trained, picked in chosen if trained == own.trained}
+    repeat = repeat_of(bench, own.trained)
+    size = recipe_of(bench, own.trained.network, repeat).image_size
+    return places(bench.experiment.sources[repeat.dataset], bench.experiment.data, ids, size, own.dataset.grid)
+
+
+def repeat_of(bench: Workbench, trained: Trained) -> Repeat:
+    """The place of a training in the run."""
+    number = next(k for k in range(len(bench.experiment.sources)) if bench.scope(k) == trained.dataset)
+    return Repeat(trained.fold, trained.seed, number)

@@ -58,7 +58,7 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         DataError: the data have other classes or channels than the networks.
     """
     directory = RunDirectory(run)
-    experiment = experiment_from_document(directory.read_experiment())
+    experiment = experiment_from_document(directory.read_experiment(), searches=False)
     found = trained_networks(run)
     if not found:
         raise RunError(f"External validation needs trained networks; {run} has none. Go on with: archimed resume {run}")

@@ -153,6 +153,7 @@ def laid_over(
         values = read_config(config, method_name, architecture)
         space = values.get("space")
         name = space.get("name") if isinstance(space, Mapping) else space
+        refuse_untyped(own_search_parts(values), {**flags, **typed}, str(config))
         document = overlay(document, values, trust_files=name in (typed.get("space"), typed.get("space.name")))
     document = overlay(document, typed)
     document = overlay(document, {key: value for key, value in flags.items() if value is not None})
@@ -160,6 +161,26 @@ def laid_over(
         raise SettingsError("A run needs images: name them with --data DATA (try --data phantom:lesions2d).")
     remember_named(source_names(flags.get("sources") or typed.get("sources") or ()))
     return document
+
+
+def own_search_parts(values: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of the user's own that settings of a search name, each with the setting: indicators, strategies."""
+    found: dict[str, str] = {}
+    for key, value in flatten(values).items():
+        if key.startswith("search."):
+            texts = value if isinstance(value, list | tuple) else str(value).split(",")
+            found |= {str(text): key for text in texts if is_user_object(str(text))}
+    return found
+
+
+def refuse_untyped(parts: Mapping[str, str], typed: Mapping[str, Any], file: str) -> None:
+    """Raise SettingsError where a file names a part from a file that the user did not type now."""
+    for part, setting in parts.items():
+        if part not in own_search_parts(typed):
+            raise SettingsError(
+                f"A part from a file executes that file, which needs your word; {file} names {part!r}. If you trust "
+                f"it, add --set {setting}={part}"
+            )
 
 
 def read_config(path: Path, method_name: str, architecture: str | None = None) -> dict[str, Any]:
@@ -303,11 +324,15 @@ def unknown_setting(key: str, document: Mapping[str, Any]) -> str:
     return f"There is no setting {key!r}; {hint}"
 
 
-def experiment_from_document(document: Mapping[str, Any], trust_files: bool = False) -> Experiment:
+def experiment_from_document(
+    document: Mapping[str, Any], trust_files: bool = False, searches: bool = True
+) -> Experiment:
     """Check a whole document and build what it describes.
 
     Args:
         document: as `Experiment.document` gives it.
+        searches: whether the search may be run: if not, indicators and the like from the user's own files, which only
+            a search needs, do not stand in the way, and the section `search` is that of the defaults.
         trust_files: whether a method or space named `path/file.py:Object` may be imported: only if the user typed it
             just now.
 
@@ -317,7 +342,9 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
     needed = ("method", "sources", "seed", "repeats", *SECTIONS)
     if missing := [name for name in needed if name not in document and name != "tune"]:  # which older runs lack
         raise SettingsError(f"The settings of a run name all of them; {missing[0]!r} is missing. Start the run anew.")
-    for part in (str(document["method"]), str(document["space"].get("name"))):
+    own = own_search_parts(document)
+    named = (str(document["method"]), str(document["space"].get("name")), *(own if searches else ()))
+    for part in named:
         if is_user_object(part) and not trust_files:
             raise SettingsError(
                 f"A part from a file executes that file, which needs your word; got {part!r}. "
@@ -329,7 +356,7 @@ def experiment_from_document(document: Mapping[str, Any], trust_files: bool = Fa
     method = dataclasses.replace(  # type: ignore[type-var]
         defaults,
         space=space_from_settings(str(fields.pop("name")), fields, trust_files),
-        search=section("search", type(defaults.search), document["search"]),
+        search=section("search", type(defaults.search), {} if own and not searches else document["search"]),
         training=section("training", type(defaults.training), document["training"]),
     )
     return Experiment(

@@ -14,7 +14,9 @@ from archimed.experiment.settings import (
     default_document,
     experiment_from_document,
     laid_over,
+    own_search_parts,
     parse_assignment,
+    refuse_untyped,
 )
 from archimed.experiment.training_task import training_task
 from archimed.experiment.workbench import Workbench
@@ -95,6 +97,7 @@ def resolve_transfer(
             f"A space from a file executes that file, which needs your word; got {space!r}. If you trust it, add "
             f"--set space={space}"
         )
+    refuse_untyped(own_search_parts({"search": base["search"]}), typed, str(run.experiment))
     document = default_document(method_name) | {name: dict(base[name]) for name in INHERITED}
     document["space"] = dict(found.document["space"])
     document["training"]["initial_weights"] = None

@@ -22,6 +22,7 @@ from archimed.indicators.size import macs, parameters
 from archimed.indicators.snip import snip
 from archimed.indicators.synflow import log_synflow, synflow
 from archimed.indicators.zen_score import ZenScore, zen_score
+from archimed.userfile import is_user_object, load_object, part_name
 
 __all__ = [
     "INDICATORS",
@@ -29,6 +30,7 @@ __all__ = [
     "Probe",
     "ZenScore",
     "find_indicator",
+    "find_indicators",
     "measure_indicators",
     "score",
 ]
@@ -55,15 +57,44 @@ INDICATORS: Mapping[str, Indicator] = MappingProxyType(
 
 
 def find_indicator(name: str) -> Indicator:
-    """The indicator of a name.
+    """The indicator of a name, or the user's own of `path/file.py:function`, which executes that file.
 
     Raises:
         SettingsError: there is none; the message names the nearest one.
     """
+    if is_user_object(name):
+        found: object = load_object(name)
+        if not callable(found) or isinstance(found, type):
+            raise SettingsError(
+                f"An indicator is a function of a Probe that returns a number; {name} is {type(found).__name__}. "
+                "Name a function of that file."
+            )
+        return found
     if name not in INDICATORS:
         near = difflib.get_close_matches(name.lower(), INDICATORS, n=1, cutoff=0.0)
-        raise SettingsError(f"An indicator is one of {', '.join(INDICATORS)}; got {name!r}. Did you mean {near[0]!r}?")
+        raise SettingsError(
+            f"An indicator is one of {', '.join(INDICATORS)}, or path/file.py:function; got {name!r}. "
+            f"Did you mean {near[0]!r}?"
+        )
     return INDICATORS[name]
+
+
+def find_indicators(names: Sequence[str]) -> dict[str, Indicator]:
+    """The indicators of names, see `find_indicator`, by what their measurements are called.
+
+    Raises:
+        SettingsError: a name is unknown, or two measurements would be called alike.
+    """
+    found: dict[str, Indicator] = {}
+    for name in names:
+        indicator, called = find_indicator(name), part_name(name)
+        if called in found or (called in INDICATORS and is_user_object(name)):
+            raise SettingsError(
+                f"Measurements of indicators have different names; two would be called {called!r}. "
+                "Name each once, and your own unlike ours."
+            )
+        found[called] = indicator
+    return found
 
 
 def score(network: nn.Module, batch: Batch, names: Sequence[str], seed: int = 0) -> dict[str, float]:
@@ -80,7 +111,7 @@ def score(network: nn.Module, batch: Batch, names: Sequence[str], seed: int = 0)
     Raises:
         SettingsError: a name is unknown.
     """
-    return measure_indicators(network, batch, {name: find_indicator(name) for name in names}, seed)
+    return measure_indicators(network, batch, find_indicators(names), seed)
 
 
 def measure_indicators(

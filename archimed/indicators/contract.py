@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from archimed.batch import Batch
+from archimed.errors import ContractError
 from archimed.indicators import Indicator, Probe
 
 
@@ -19,17 +20,31 @@ def check_indicator(indicator: Indicator) -> None:
     statistics and dropout; the targets are classes, labels some of which are unknown, and masks.
 
     Raises:
-        AssertionError: it breaks the contract; the message says how, and on which network.
+        ContractError: it breaks the contract; the message says how, and on which network.
     """
     for example in examples():
         name, network, batch = example.name, example.network, example.batch
         before = _state(network, batch)
         value = indicator(Probe(network, batch))
-        _require(isinstance(value, float), f"returns a float; got {type(value).__name__}", name)
-        _require(math.isfinite(value), f"is finite on a network whose outputs differ; got {value}", name)
-        _require(_same(before, _state(network, batch)), "leaves network, batch and random state as found", name)
+        _require(
+            isinstance(value, float), f"returns a float; got {type(value).__name__}, so wrap it in float(...)", name
+        )
+        _require(
+            math.isfinite(value),
+            f"is finite on a network whose outputs differ; got {value}: clamp before a logarithm or a division",
+            name,
+        )
+        _require(
+            _same(before, _state(network, batch)),
+            "leaves network, batch and random state as found; work on a copy, and draw from a generator of your own",
+            name,
+        )
         again = indicator(Probe(network, batch))
-        _require(again == value, f"repeats exactly; got {value} and {again}", name)
+        _require(
+            again == value,
+            f"repeats exactly; got {value} and {again}: seed what is drawn, and keep nothing between calls",
+            name,
+        )
 
 
 @dataclass(frozen=True)
@@ -116,4 +131,4 @@ def _equal(old: object, new: object) -> bool:
 
 def _require(holds: bool, rule: str, network: str) -> None:
     if not holds:
-        raise AssertionError(f"An indicator {rule} (on the network {network!r}).")
+        raise ContractError(f"An indicator {rule} (on the network {network!r}).")

@@ -8,6 +8,7 @@ restores the paper's).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -26,6 +27,7 @@ from archimed.seeding import numpy_generator
 from archimed.spaces import SearchSpace
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.strategies import Nsga2
+from archimed.strategies.own import MakeStrategy, own_strategy
 from archimed.training.recipe import Recipe
 
 
@@ -37,8 +39,28 @@ class MstfNasSearch(ScoringSettings):
     offspring_size: int = Field(default=40, ge=1, description="new architectures per generation (NSGA-Net)")
     generations: int = Field(default=30, ge=0, description="generations after the first, random one (NSGA-Net)")
     mutation_eta: float = Field(
-        default=3.0, gt=0, description="spread of polynomial mutation, larger is closer (NSGA-Net)"
+        default=3.0, gt=0, description="spread of polynomial mutation of nsga2, larger is closer (NSGA-Net)"
     )
+    strategy: str = Field(
+        default="nsga2",
+        description="who proposes architectures: nsga2 (MSTF-NAS), or path/file.py:object of your own, which is called "
+        "with choices, objectives, rng, population_size, offspring_size and canonical",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.make_strategy  # noqa: B018 - a file that cannot be used is told now
+
+    @property
+    def make_strategy(self) -> MakeStrategy:
+        """What makes the strategy of a search.
+
+        Raises:
+            SettingsError: there is no strategy of this name.
+        """
+        if self.strategy == "nsga2":
+            return partial(Nsga2, mutation_eta=self.mutation_eta)
+        return own_strategy(self.strategy)
 
     @property
     def planned_candidates(self) -> int:
@@ -82,21 +104,20 @@ class MstfNas:
 
     def run_search(self, problem: SearchProblem, journal: Journal) -> SearchOutcome:
         """Evolve, then take the survivor with the highest sum of rescaled indicators (Sec. IV-B1)."""
-        strategy = Nsga2(
+        strategy = self.search.make_strategy(
             choices=self.space.choices,
             objectives=self.search.objective_functions(),
             rng=numpy_generator(problem.seed, "nsga2"),
             population_size=self.search.population_size,
             offspring_size=self.search.offspring_size,
-            mutation_eta=self.search.mutation_eta,
             canonical=canonical_form(self.space),
         )
         result = score_candidates(
             self.space, strategy, self.search, problem, journal, generations=self.search.generations + 1
         )
-        best = best_by_indicators(result.survivors, self.search.indicators)
+        best = best_by_indicators(result.survivors, self.search.measured)
         rule = (
-            f"highest sum of {' and '.join(self.search.indicators)}, each rescaled to 0..1, "
+            f"highest sum of {' and '.join(self.search.measured)}, each rescaled to 0..1, "
             "among the survivors of the last generation"
         )
         selection = Selection(self.name, self.space, best.genotype, rule, best.measurements)

@@ -86,15 +86,15 @@ class RandomSearch:
 
     def selections(self, pool: list[Candidate]) -> tuple[Selection, ...]:
         """The networks that one pool of random architectures gives."""
-        names = self.search.indicators
+        names = self.search.measured
         score = names[0] if len(names) == 1 else f"sum of {' and '.join(names)}, each rescaled to 0..1,"
         chosen = {
             self.name: (
-                best_by_indicators(pool, self.search.indicators),
+                best_by_indicators(pool, names),
                 f"highest {score} among {len(pool)} random architectures",
             ),
             "random-search-100": (
-                best_by_indicators(pool[:PAPER_CANDIDATES], self.search.indicators),
+                best_by_indicators(pool[:PAPER_CANDIDATES], names),
                 f"the same among the first {len(pool[:PAPER_CANDIDATES])} of them",
             ),
             "parameters": (

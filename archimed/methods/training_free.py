@@ -14,16 +14,17 @@ from archimed.candidate import Candidate
 from archimed.errors import SettingsError
 from archimed.evaluators.training_free import ALWAYS, TrainingFree
 from archimed.evaluators.workers import spread_candidates
-from archimed.indicators import Indicator, find_indicator
+from archimed.indicators import Indicator, find_indicators
 from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Journal, SearchProblem
-from archimed.objectives import SignedSums, capability, eq5
+from archimed.objectives import SignedSums, WrittenObjectives, capability, eq5
 from archimed.search import SearchResult, search_population, select_best
 from archimed.seeding import numpy_generator, torch_generator
 from archimed.spaces import SearchSpace, canonical
 from archimed.strategies import Strategy
 from archimed.training.patches import PatchSampler, patch_size
 from archimed.training.recipe import Recipe
+from archimed.userfile import part_name
 
 TRIAL_CANDIDATES = 3
 
@@ -36,12 +37,13 @@ class ScoringSettings:
         default=("naswot", "log_synflow"),
         min_length=1,
         description="training-free indicators whose sum ranks candidates (MSTF-NAS: jacob_cov and synflow, which are "
-        "naswot and synflow here); see: archimed list indicators",
+        "naswot and synflow here); see: archimed list indicators, or path/file.py:function of your own",
     )
     objectives: tuple[str, ...] | None = Field(
         default=None,
         description="signed sums of measurements to maximise, each rescaled over the population, for example "
-        "-macs,naswot+synflow (MSTF-NAS, Table IX); empty: the indicator, or Eq. 5 of two",
+        "-macs,naswot+synflow (MSTF-NAS, Table IX), or path/file.py:function of your own, minimised; empty: the "
+        "indicator, or Eq. 5 of two",
     )
     batch_size: int = Field(
         default=64, ge=2, description="training images that candidates are scored on (Abdelfattah 2021)"
@@ -53,8 +55,7 @@ class ScoringSettings:
     )
 
     def __post_init__(self) -> None:
-        for name in self.indicators:
-            find_indicator(name)
+        self.indicator_functions()
         self.objective_functions()
 
     @property
@@ -62,7 +63,12 @@ class ScoringSettings:
         """Candidates that the search will score at most."""
         return 0
 
-    def objective_functions(self) -> SignedSums:
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What the indicators' measurements are called."""
+        return tuple(part_name(name) for name in self.indicators)
+
+    def objective_functions(self) -> SignedSums | WrittenObjectives:
         """The objectives asked for, or the one indicator, or Eq. 5 of two.
 
         Raises:
@@ -70,20 +76,20 @@ class ScoringSettings:
         """
         if self.objectives is None:
             if len(self.indicators) == 1:
-                return SignedSums(self.indicators)
+                return SignedSums(self.measured)
             if len(self.indicators) > 2:
                 raise SettingsError(
                     f"Eq. 5 of MSTF-NAS takes two indicators; got {len(self.indicators)}. Name two with --set "
                     "search.indicators=A,B or write the objectives with --set search.objectives=A,B."
                 )
-            return eq5(*self.indicators)
-        sums = SignedSums(self.objectives)
-        sums.check([*self.indicators, *ALWAYS])
-        return sums
+            return eq5(*self.measured)
+        written = WrittenObjectives(self.objectives)
+        written.check([*self.measured, *ALWAYS])
+        return written
 
     def indicator_functions(self) -> Mapping[str, Indicator]:
         """The indicators by name."""
-        return {name: find_indicator(name) for name in self.indicators}
+        return find_indicators(self.indicators)
 
 
 def scoring_batch(problem: SearchProblem, size: int) -> Batch:

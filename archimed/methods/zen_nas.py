@@ -28,6 +28,7 @@ from archimed.spaces.protocol import BudgetedSpace
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.strategies import Evolution
 from archimed.training.recipe import Recipe
+from archimed.userfile import is_user_object
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -134,7 +135,8 @@ class ZenNas:
         )
         result = score_candidates(space, strategy, search, problem, journal, generations=None)
         best = select_best(result.survivors, lambda candidates: -objectives(candidates)[:, 0])
-        rule = f"highest {objectives.expressions[0]} of {result.unique_candidates} networks{within(budgets)}"
+        end = "lowest" if is_user_object(objectives.expressions[0]) else "highest"
+        rule = f"{end} {objectives.expressions[0]} of {result.unique_candidates} networks{within(budgets)}"
         selection = Selection(self.name, self.space, best.genotype, rule, best.measurements)
         return SearchOutcome((selection,), result.unique_candidates)
 

@@ -11,6 +11,7 @@ from archimed.report.figures.search import SearchLog, front_figures, indicator_f
 from archimed.report.reading import Record, Run, mapping, number
 from archimed.report.tables import Table
 from archimed.report.words import network_name
+from archimed.userfile import part_name
 
 MOST_SHOWN = 3  # searches drawn in the page; all are in the table
 
@@ -23,7 +24,7 @@ def objectives_of(run: Run) -> SignedSums | None:
         if isinstance(written, list) and written:
             return SignedSums(tuple(str(expression) for expression in written))
         if isinstance(indicators, list) and len(indicators) == 2:
-            return eq5(*(str(indicator) for indicator in indicators))
+            return eq5(*(part_name(str(indicator)) for indicator in indicators))
     except SettingsError:
         pass
     return None

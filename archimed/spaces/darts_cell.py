@@ -1,5 +1,7 @@
 """The cell space of DARTS (Liu et al., 2019): discrete for Table X of MSTF-NAS, relaxed for differentiable search."""
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
@@ -16,6 +18,7 @@ from archimed.networks.operations import (
     SEPARABLE_CONV_3,
     SEPARABLE_CONV_5,
     ZERO,
+    Operation,
 )
 from archimed.networks.stem import StemStride
 from archimed.networks.summing_cell import SummingCellNetwork
@@ -40,7 +43,10 @@ class DartsCellSpace:
 
     All nodes are concatenated. As in MSTF-NAS ("in the same way as our method", Sec. IV-E) the stem brings the image
     to the first width; cells at one and two thirds of the depth reduce. Poolings are followed by normalisation.
+    A class of one's own that derives from this one may offer other `operations`.
     """
+
+    operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
 
     num_cells: int = Field(default=8, ge=3, description="cells of the network (DARTS, search phase)")
     num_nodes: int = Field(default=4, ge=1, le=6, description="nodes of a cell (DARTS)")
@@ -55,7 +61,7 @@ class DartsCellSpace:
 
     @property
     def _pairs(self) -> EdgePairs:
-        return EdgePairs(self.num_nodes, OPERATIONS, dict.fromkeys(CELLS, 2), self.with_zero)
+        return EdgePairs(self.num_nodes, self.operations, dict.fromkeys(CELLS, 2), self.with_zero)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -97,7 +103,7 @@ class DartsCellSpace:
         """All networks of the space in one (see `RelaxableSpace.supernet`)."""
         _check_task(task)
         return MixedCellNetwork(
-            (ZERO, *OPERATIONS),
+            (ZERO, *self.operations),
             num_cells=self.num_cells,
             num_nodes=self.num_nodes,
             width=self.width,

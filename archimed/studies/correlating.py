@@ -26,7 +26,7 @@ from archimed.experiment.training_task import training_task, validation_metrics
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import append_line, read_lines, write_json
 from archimed.genotype import Genotype, describe
-from archimed.indicators import find_indicator
+from archimed.indicators import find_indicators
 from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Selection
 from archimed.methods.training_free import canonical_form, scoring_batch
@@ -118,7 +118,7 @@ def evaluator_of(bench: Workbench) -> TrainingFree:
     """What measures the indicators, all on one batch of training images."""
     settings, method = settings_of(bench), bench.experiment.method
     problem = problem_of(bench, bench.search_data, Repeat(0, bench.experiment.seed))
-    indicators = {name: find_indicator(name) for name in settings.indicators}
+    indicators = find_indicators(settings.indicators)
     batch = scoring_batch(problem, settings.batch_size)
     return TrainingFree(method.space, problem.task, batch, indicators, bench.experiment.seed)
 

@@ -13,11 +13,12 @@ from archimed.errors import SettingsError
 from archimed.evaluation.settings import EvaluationSettings
 from archimed.evaluators.training_free import ALWAYS
 from archimed.experiment.settings import Experiment, MachineSettings, laid_over, section, source_names, whole_number
-from archimed.indicators import INDICATORS, find_indicator
+from archimed.indicators import INDICATORS, find_indicators
 from archimed.methods.budget_settings import BudgetSettings
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
 from archimed.spaces import SearchSpace, space_from_settings
 from archimed.training.recipe import Recipe
+from archimed.userfile import part_name
 
 NAME = "correlate"  # in experiment.yaml, where runs name their method
 SHORT = Recipe(epochs=10, early_stop_patience=None)  # ours: long enough to tell good from bad, short enough for fifty
@@ -30,7 +31,8 @@ class CorrelationSettings(BudgetSettings):
     indicators: tuple[str, ...] = Field(
         default=tuple(name for name in INDICATORS if name not in ALWAYS),
         min_length=1,
-        description="training-free indicators; parameters and macs are counted beside them",
+        description="training-free indicators, or path/file.py:function of your own; parameters and macs are counted "
+        "beside them",
     )
     networks: int = Field(default=50, ge=3, description="unique networks drawn at random and trained")
     batch_size: int = Field(
@@ -41,8 +43,7 @@ class CorrelationSettings(BudgetSettings):
     )
 
     def __post_init__(self) -> None:
-        for name in self.indicators:
-            find_indicator(name)
+        find_indicators(self.indicators)
 
     @property
     def planned_candidates(self) -> int:
@@ -52,7 +53,7 @@ class CorrelationSettings(BudgetSettings):
     @property
     def measured(self) -> tuple[str, ...]:
         """The indicators, and what is counted beside them."""
-        return tuple(dict.fromkeys((*self.indicators, *ALWAYS)))
+        return tuple(dict.fromkeys((*map(part_name, self.indicators), *ALWAYS)))
 
 
 @dataclass(frozen=True)

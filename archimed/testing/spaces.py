@@ -1,10 +1,4 @@
-"""The contracts of archimed's parts as functions, to run on a part of your own.
-
-    def test_my_space() -> None:
-        check_search_space(MySpace(), ImagingTask("binary", ("healthy", "ill"), channels=1, image_size=(28, 28)))
-
-Each raises `ContractError` with the law that was broken, what was found and what to do about it.
-"""
+"""The contract of search spaces, with and without a supernet."""
 
 import json
 from collections.abc import Sequence
@@ -13,24 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from archimed.batch import target_loss
-from archimed.errors import ArchimedError
+from archimed.errors import ArchimedError, ContractError
 from archimed.genotype import Choice, Genotype, describe, parse, random_genotype
-from archimed.indicators.contract import check_indicator
 from archimed.networks.fitted import Fitted
 from archimed.seeding import numpy_generator, torch_generator, torch_seed
 from archimed.spaces.protocol import Mixture, RelaxableSpace, SearchSpace, canonical
-from archimed.strategies.contract import check_strategy
 from archimed.task import ImagingTask
-
-__all__ = ["ContractError", "check_indicator", "check_relaxable_space", "check_search_space", "check_strategy"]
 
 GENOTYPES = 3  # random genotypes that a space is checked with
 BATCH_SIZE = 2
 TOLERANCE = 1e-6  # between a supernet's path and the network it stands for, in float64
-
-
-class ContractError(AssertionError):
-    """A part broke the contract of its kind."""
 
 
 def check_search_space(space: SearchSpace, task: ImagingTask) -> None:
