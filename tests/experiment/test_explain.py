@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from archimed.errors import DataError, RunError, SettingsError
+from archimed.experiment import tune_stage
 from archimed.experiment.explain_stage import explain_run
 from archimed.experiment.progress import Silent
 from tests.experiment.tiny import tiny_run, write_npz
@@ -57,6 +58,23 @@ def test_a_run_is_explained_in_its_folder_and_its_report(own: Path) -> None:
     assert 'id="maps"' in report
     again = explain(own)
     assert again == document
+
+
+def test_a_network_is_explained_at_the_image_size_it_was_tuned_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tune_stage.make_trial
+
+    def small_is_best(*arguments: Any) -> dict[str, Any]:
+        line = make(*arguments)
+        return line | {"value": float(line["settings"]["image_size"] == 8)}
+
+    monkeypatch.setattr(tune_stage, "make_trial", small_is_best)
+    settings = {"tune__trials": 6, "tune__image_sizes": "8", "tune__batch_sizes": "8"}
+    run = tiny_run(write_npz(tmp_path / "grey.npz"), tmp_path / "run", method="random-search", **settings)
+    document = explain(run)
+    heat = nibabel.load(run / "explained" / "random-search" / document["cases"][0]["maps"][0]["heat_map"])
+    assert heat.shape == (1, 8, 8)
 
 
 def test_right_and_wrong_answers_of_each_class_are_picked(own: Path) -> None:
