@@ -35,7 +35,7 @@ def example(batch: int, size: int) -> tuple[Tensor, Tensor]:
 
 def ours(batch: int, size: int, *, recompute: bool = False, architecture: bool = False) -> Step:
     """A step on the weights, or on the mixture alone, with deep supervision, and the optimizer of our searches."""
-    space = WeavedUnetSpace(width=WIDTH, num_nodes=NODES, details=False)
+    space = WeavedUnetSpace(width=WIDTH, num_nodes=NODES, details=False, group_size=16)
     with torch_seed(0):
         network = space.supernet(ImagingTask("segmentation", ("background", "a"), 3, (size, size)), recompute=recompute)
     images, masks = example(batch, size)

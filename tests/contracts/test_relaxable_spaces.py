@@ -24,7 +24,7 @@ VOLUME_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=2, 
 TINY_MASKS = ImagingTask("segmentation", ("background", "organ"), channels=1, image_size=(3, 3, 3))
 WOVEN = (
     WeavedUnetSpace(depth=3, layers=6, width=4, num_nodes=2),
-    WeavedUnetSpace(depth=3, layers=8, width=2, num_nodes=1, details=False),
+    WeavedUnetSpace(depth=3, layers=8, width=2, num_nodes=1, details=False, group_size=16),
     WeavedUnetSpace(depth=3, layers=4, layout="plain", width=2, normal_options=("conv", "shuffle_conv")),
 )
 SMALL = (
