@@ -20,7 +20,7 @@ from archimed.seeding import derive_seed, numpy_generator
 from archimed.task import ImagingTask
 from archimed.training.mask_prediction import windows
 from archimed.training.recipe import passes_per_epoch
-from archimed.training.steps import least_batch, make_optimizer, training_step
+from archimed.training.steps import fitting_step, least_batch, make_optimizer
 
 TRIAL_STEPS = 2
 CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
@@ -113,10 +113,12 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
             cases = len(fold.train) + len(fold.validation)
             return (time.perf_counter() - started) / len(batch) * cases / recipe.epochs
         optimizer = make_optimizer(network, recipe)
-        times = []
+        times, parts = [], 1
         for _ in range(TRIAL_STEPS + 1):
             started = time.perf_counter()
-            training_step(network, optimizer, images=images, target=target, weights=None, machine=bench.machine)
+            _, parts = fitting_step(
+                network, optimizer, images=images, target=target, weights=None, machine=bench.machine, parts=parts
+            )
             if images.is_cuda:
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)

@@ -37,7 +37,8 @@ def remove_unfinished(folder: Path) -> None:
 class TrainingState:
     """All that changes while a network is trained.
 
-    `best` has the best epoch of each checkpoint metric, `kept` the weights of each of these epochs by its number.
+    `best` has the best epoch of each checkpoint metric, `kept` the weights of each of these epochs by its number;
+    `parts` is in how many parts a batch fits into memory.
     """
 
     network: nn.Module
@@ -46,6 +47,7 @@ class TrainingState:
     kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     records: list[EpochRecord] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
+    parts: int = 1
 
     @property
     def own(self) -> EpochRecord | None:
@@ -93,6 +95,7 @@ class StateFolder:
             "best": {metric: record.epoch for metric, record in state.best.items()},
             "records": [record.to_dict() for record in state.records],
             "cautions": state.cautions,
+            "parts": state.parts,
         }
         if current.exists():
             current.replace(previous)
@@ -133,6 +136,7 @@ class StateFolder:
         state.records[:] = records
         state.cautions[:] = text["cautions"]
         state.best = best
+        state.parts = text.get("parts", 1)  # which states of older versions lack
 
     def finish(self, state: TrainingState, stopped_early: bool, failure: str | None) -> None:
         """Write the result, then remove the checkpoints."""

@@ -31,6 +31,7 @@ from archimed.training.prediction import Normalise, predict_logits, probabilitie
 from archimed.training.progress import EpochRecord, Training, TrainingError
 from archimed.training.recipe import Recipe, checkpoint_metrics, learning_rate_at, passes_per_epoch
 from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
+from archimed.workers.limits import memory_limit, most_data
 
 TINY = 1e-30  # a probability of zero, whose logarithm is to be a number
 ValidationMetrics = Callable[[Any, Any], Mapping[str, float | None]]
@@ -84,7 +85,8 @@ def train(
         recipe = single_epoch(recipe)
     recipe = replace(recipe, checkpoint_metric=checkpoint_metrics(recipe, task.kind))
     folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
-    with machine.session():
+    most = most_data(None) if machine.device == "cpu" else None
+    with machine.session(), memory_limit(most):  # more fails here, and is then done in parts
         if finished := folder.finished(network):
             network.eval()
             return finished
@@ -108,6 +110,7 @@ def train(
             machine=machine,
             class_weights=None if weights is None else weights.to(machine.device),
             validation_metrics=validation_metrics,
+            warn=warn,
         )
         return _run(job, folder, on_epoch, warn)
 
@@ -126,6 +129,7 @@ class _Job:
     machine: Machine
     class_weights: Tensor | None
     validation_metrics: ValidationMetrics
+    warn: Callable[[str], None]
 
 
 def _run(
@@ -193,7 +197,7 @@ def _learn(job: _Job, epoch: int) -> float:
         return augment(images, target, recipe, job.seed, epoch, step, has_region=job.task.has_region)
 
     with torch_seed(job.seed, "epoch", epoch, "layers"):
-        return training_pass(
+        loss, parts = training_pass(
             network,
             job.state.optimizer,
             feed=feed,
@@ -201,7 +205,21 @@ def _learn(job: _Job, epoch: int) -> float:
             batch_size=batch_size,
             weights=job.class_weights,
             machine=job.machine,
+            parts=job.state.parts,
         )
+    if parts > job.state.parts:
+        job.state.parts = parts
+        _caution(_in_parts(network, batch_size, parts), job.state, job.warn)
+    return loss
+
+
+def _in_parts(network: nn.Module, batch_size: int, parts: int) -> str:
+    size = math.ceil(batch_size / parts)
+    norms = f", but that batch normalisation averages over {size} images" if least_batch(network) > 1 else ""
+    return (
+        f"Batches of {batch_size} did not fit into memory: each step adds up the gradients of {parts} parts of "
+        f"{size} images, which is the same step{norms}."
+    )
 
 
 def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:

@@ -1,5 +1,7 @@
 """The loss of a training step by the form of its target, and its class weights, counted on the training fold."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
@@ -17,6 +19,25 @@ def training_loss(
 ) -> Float[Tensor, ""]:
     """What training lowers: `mask_loss` where the target tells of pixels, else `target_loss`."""
     return (mask_loss if of_pixels(target) else target_loss)(logits, target, weights)
+
+
+def loss_shares(
+    parts: Sequence[Num[Tensor, "batch *rest"]], weights: Float[Tensor, " output"] | None
+) -> Float[Tensor, " part"]:
+    """What the loss of each part of a batch counts in that of the whole: its share of all that is averaged.
+
+    That is known labels, or images, by class weight if there is one. Of masks it is images, so that class weights,
+    which weigh pixels, are averaged by part.
+    """
+    several_labels = parts[0].is_floating_point() and not of_pixels(parts[0])
+    if several_labels:
+        counts = [(~torch.isnan(part)).sum().float() for part in parts]
+    elif weights is not None and not of_pixels(parts[0]):
+        counts = [weights[part].sum() for part in parts]
+    else:
+        counts = [torch.tensor(float(len(part)), device=part.device) for part in parts]
+    stacked = torch.stack(counts)
+    return stacked / stacked.sum().clamp(min=1e-30)
 
 
 def class_weights(

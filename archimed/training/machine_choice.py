@@ -16,7 +16,7 @@ from archimed.batch import Batch
 from archimed.errors import SettingsError
 from archimed.training.machine import Machine, MemoryFormat, Precision
 from archimed.training.recipe import Recipe
-from archimed.training.steps import make_optimizer, training_step
+from archimed.training.steps import fitting_step, make_optimizer
 
 Arm = tuple[Precision, MemoryFormat]
 ARMS: tuple[Arm, ...] = (("float32", "contiguous"), ("float32", "channels_last"), ("bfloat16", "channels_last"))
@@ -160,7 +160,7 @@ class _Runner:
     def step(self, batch: Batch) -> float:
         """Seconds of one step."""
         started = time.perf_counter()
-        loss = training_step(
+        loss, _ = fitting_step(
             self._network,
             self._optimizer,
             images=self._machine.place_images(batch.images),

@@ -1,6 +1,7 @@
 """Probabilities of a trained network."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from math import prod
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from archimed.data.arrays import Arrays
 from archimed.task import TaskKind
 from archimed.training.machine import Machine
+from archimed.workers.limits import is_out_of_memory
 
 VALUES_AT_ONCE = 2**22  # of images in one forward pass
 
@@ -40,17 +42,31 @@ def predict_logits(
     machine: Machine,
     batch_size: int,
 ) -> Float[Tensor, "case output *space"]:
-    """Logits of raw images on the CPU, float32, in eval mode; at most `batch_size` images are normalised at a time."""
+    """Logits of raw images on the CPU, float32, in eval mode.
+
+    At most `batch_size` images are normalised at a time, fewer if they do not fit into memory.
+    """
     machine.place_network(network)
-    training = network.training
+    training, at_once = network.training, _at_once(images, batch_size)
     network.eval()
     try:
         with torch.inference_mode():
-            parts = torch.arange(len(images)).split(_at_once(images, batch_size))
-            logits = [network(machine.place_images(normalise(taken(images, rows)))).cpu() for rows in parts]
+            while True:
+                try:
+                    return torch.cat(list(_logits(network, images, normalise, machine, at_once))).float()
+                except (RuntimeError, MemoryError) as error:
+                    if at_once == 1 or not is_out_of_memory(error):
+                        raise
+                at_once = math.ceil(at_once / 2)
     finally:
         network.train(training)
-    return torch.cat(logits).float()
+
+
+def _logits(
+    network: nn.Module, images: Tensor | Arrays, normalise: Normalise, machine: Machine, at_once: int
+) -> Iterator[Tensor]:
+    for rows in torch.arange(len(images)).split(at_once):
+        yield network(machine.place_images(normalise(taken(images, rows)))).cpu()
 
 
 def taken(images: Tensor | Arrays, rows: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """One step of training and what it is fed: the optimizer, batches, normalised images."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import chain
 from math import prod
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from archimed.data.arrays import Arrays
 from archimed.errors import SettingsError
-from archimed.training.losses import training_loss
+from archimed.training.losses import loss_shares, training_loss
 from archimed.training.machine import Machine
 from archimed.training.patches import PatchSampler
 from archimed.training.prediction import Normalise
+from archimed.training.progress import TrainingError
 from archimed.training.recipe import Recipe
+from archimed.workers.limits import is_out_of_memory
 
 Feed = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # cases, number of the step -> images and targets on the device
 NORMALISED_BYTES_LIMIT = 2**30  # above, images are kept as stored and normalised batch by batch
@@ -51,19 +54,75 @@ def training_step(
     target: Tensor,
     weights: Tensor | None,
     machine: Machine,
+    parts: int = 1,
 ) -> Tensor:
     """One step on a batch that lies on the machine's device; returns the loss, detached.
 
     Of a network that gives several outputs in training (members, or exits at several depths) it is their mean loss.
+
+    `parts` computes the batch in so many equal parts and adds up their gradients, which are those of the whole but for
+    batch normalisation, whose averages are of a part then, and for class weights of pixels.
     """
+    optimizer.zero_grad(set_to_none=True)
+    if parts == 1:
+        loss = _loss(network, images, target, weights, machine)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+    size = math.ceil(len(images) / parts)
+    pairs = [*zip(images.split(size), target.split(size), strict=True)]
+    total = torch.zeros((), device=images.device)
+    for (some, known), share in zip(pairs, loss_shares([known for _, known in pairs], weights), strict=True):
+        loss = _loss(network, some, known, weights, machine) * share
+        loss.backward()
+        total += loss.detach()
+    optimizer.step()
+    return total
+
+
+def _loss(network: nn.Module, images: Tensor, target: Tensor, weights: Tensor | None, machine: Machine) -> Tensor:
     with machine.autocast():
         outputs = network(images)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    loss = torch.stack([training_loss(logits.float(), target, weights) for logits in outputs]).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return torch.stack([training_loss(logits.float(), target, weights) for logits in outputs]).mean()
+
+
+def fitting_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    images: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    machine: Machine,
+    parts: int = 1,
+) -> tuple[Tensor, int]:
+    """`training_step` in as few parts as fit into memory, `parts` or more; returns the loss and their number.
+
+    Raises:
+        TrainingError: not even parts of one image fit, or of two with batch normalisation.
+    """
+    state = torch.get_rng_state()
+    while True:
+        try:
+            loss = training_step(
+                network, optimizer, images=images, target=target, weights=weights, machine=machine, parts=parts
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return loss, parts
+        if len(images) // (2 * parts) < (least := least_batch(network)):
+            raise TrainingError(
+                f"A network must fit into memory with {least} images at a time; it does not. Choose smaller images "
+                "(data.image_size, training.patch_size), a smaller network, or a machine with more memory."
+            )
+        optimizer.zero_grad(set_to_none=True)  # outside of the handler, which holds on to the failed pass
+        if images.is_cuda:
+            torch.cuda.empty_cache()
+        torch.set_rng_state(state)
+        parts *= 2
 
 
 def training_pass(
@@ -75,15 +134,24 @@ def training_pass(
     batch_size: int,
     weights: Tensor | None,
     machine: Machine,
-) -> float:
-    """One pass over the cases in the given order; returns the mean loss of the cases, each as it was trained on."""
+    parts: int = 1,
+) -> tuple[float, int]:
+    """One pass over the cases in the given order.
+
+    A batch that does not fit into memory is computed in parts, and so are those after it (`fitting_step`).
+
+    Returns:
+        The mean loss of the cases, each as it was trained on, and the parts of the last batch, at least `parts`.
+    """
     network.train()
     total = torch.zeros((), dtype=torch.float64, device=machine.device)  # read once: reading waits for a GPU
     for step, cases in enumerate(batches(order, batch_size)):
         images, target = feed(cases, step)
-        loss = training_step(network, optimizer, images=images, target=target, weights=weights, machine=machine)
+        loss, parts = fitting_step(
+            network, optimizer, images=images, target=target, weights=weights, machine=machine, parts=parts
+        )
         total += loss * len(cases)
-    return float(total) / len(order)
+    return float(total) / len(order), parts
 
 
 def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
