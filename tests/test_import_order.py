@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "archimed"
 VALUES = ("errors", "genotype", "candidate", "task", "batch", "seeding", "files", "userfile")
 ORDER = (
     *("workers", "networks", "spaces", "indicators", "objectives", "strategies", "evaluators", "search", "data"),
-    *("training", "evaluation", "methods", "runs", "explain", "report", "experiment", "studies", "testing", "cli"),
+    *("training", "evaluation", "methods", "runs", "explain", "report", "export", "experiment", "studies", "testing", "cli"),
 )
 RANK = dict.fromkeys(VALUES, 0) | {name: rank for rank, name in enumerate(ORDER, start=1)}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")

@@ -2,7 +2,7 @@
 
 import typer
 
-from archimed.cli import compare, correlate, data, doctor, evaluate, explain, listing, predict, run, stages
+from archimed.cli import compare, correlate, data, doctor, evaluate, explain, export, listing, predict, run, stages
 
 app = typer.Typer(
     name="archimed",
@@ -19,6 +19,7 @@ app.command("train")(stages.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("export")(export.export)
 app.command("report")(stages.report)
 app.command("compare")(compare.compare)
 app.command("correlate")(correlate.correlate)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archimed.networks.heads import PooledLinear
-from archimed.networks.layers import Normalisation, relu_conv_norm, with_normalisation
+from archimed.networks.layers import relu_conv_norm
 from archimed.networks.operations import FactorisedReduction, Operation
 from archimed.networks.stem import StemStride, stem
 
@@ -130,8 +130,9 @@ class SummingCellNetwork(nn.Module):
         channels: int,
         num_outputs: int,
         spatial_dims: int,
-        normalisation: Normalisation = "batch",
+        positive: bool = False,
     ) -> None:
+        """`positive`: the head pools what passes a ReLU, as it must where each image is normalised by itself."""
         super().__init__()
         self.stem = stem(channels, width, spatial_dims, stem_stride)
         shapes = stacked_cells(num_cells, width, (len(normal.outputs), len(reduction.outputs)))
@@ -147,10 +148,7 @@ class SummingCellNetwork(nn.Module):
             for shape, plan in ((shape, reduction if shape.reduces else normal) for shape in shapes)
         ]
         self.cells = nn.ModuleList(cells)
-        alone = normalisation != "batch"  # each image is normalised by itself
-        self.head = PooledLinear(len(cells[-1].outputs) * shapes[-1].width, num_outputs, positive=alone)
-        if alone:
-            with_normalisation(self, normalisation, affine=True)
+        self.head = PooledLinear(len(cells[-1].outputs) * shapes[-1].width, num_outputs, positive=positive)
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch output"]:
         """Logits of each image."""

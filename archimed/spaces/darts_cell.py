@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from archimed.genotype import Choice, Genotype, check_genotype
-from archimed.networks.layers import Normalisation, check_spatial_dims
+from archimed.networks.layers import Normalisation, check_spatial_dims, with_normalisation
 from archimed.networks.mixed_cell import CELLS, MixedCellNetwork, refuse_shared_channels
 from archimed.networks.operations import (
     AVERAGE_POOL_3,
@@ -83,7 +83,7 @@ class DartsCellSpace:
         check_genotype(genotype, self.choices)
         _check_task(task)
         normal, reduction = self._pairs.plans(genotype)
-        return SummingCellNetwork(
+        network = SummingCellNetwork(
             normal,
             reduction,
             num_cells=self.num_cells,
@@ -92,8 +92,9 @@ class DartsCellSpace:
             channels=task.channels,
             num_outputs=task.num_outputs,
             spatial_dims=task.spatial_dims,
-            normalisation=self.normalisation,
+            positive=self.normalisation != "batch",
         )
+        return network if self.normalisation == "batch" else with_normalisation(network, self.normalisation, True)
 
     def canonical(self, genotype: Genotype) -> Genotype:
         """The representative of all genotypes whose cells are the same graph up to the numbering of nodes."""

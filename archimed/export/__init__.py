@@ -1,0 +1,1 @@
+"""A trained network as files that need no archimed: its own source, torch.export, ONNX, a MONAI bundle."""
