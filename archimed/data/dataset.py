@@ -101,6 +101,7 @@ class Dataset:
             one of the published sets.
         notes: cautions about the data, one sentence each, for the report.
         grid: the grid that was chosen for volumes of several sizes; None if none had to be.
+        regions: whether every case was cropped to, or about, a region of interest of its own.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Dataset:
     medmnist_flag: str | None = None
     notes: tuple[str, ...] = ()
     grid: CommonGrid | None = None
+    regions: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", Arrays.of(self.images))

@@ -153,19 +153,7 @@ def _listing(path: Path, settings: DataSettings, form: ImageForm, problems: Prob
         lister = lister_of(path, plain)
         listing = lister(path, replace(plain, modalities=None, columns={}, labels=()), problems) if lister else None
         return listing and replace(listing, entries=tuple(replace(one, mask=None) for one in listing.entries))
-    if path.exists() or _is_path(path):
-        return Listing(path.name, "files", (_file_entry(path),))
-    return None
-
-
-def _is_path(path: Path) -> bool:
-    """Whether a word that names nothing was meant as a file."""
-    return is_image_name(path.name) or len(path.parts) > 1
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a name ends as those of image files do."""
-    return name.lower().endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".gz", ".dcm", ".mha"))
+    return Listing(path.name, "files", (_file_entry(path),)) if path.is_file() else None
 
 
 def _folder(folder: Path, pattern: str | None, form: ImageForm) -> Listing:

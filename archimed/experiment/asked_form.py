@@ -30,7 +30,7 @@ def form_of(ensemble: Ensemble) -> ImageForm:
         modalities=modalities_of(normalise, task.channels),
         settings=settings,
         spatial_dims=task.spatial_dims,
-        regions=task.has_region or bool(told.get("regions")) or (told.get("grid") or {}).get("about") == "region",
+        regions=task.has_region or bool(told.get("regions", (told.get("grid") or {}).get("about") == "region")),
         seed=experiment.seed,
     )
 

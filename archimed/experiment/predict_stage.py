@@ -24,6 +24,7 @@ from archimed.experiment.prediction_files import table_of
 from archimed.experiment.progress import Observer, Silent
 from archimed.experiment.unlike import unlike_training
 from archimed.files import write_json, write_text
+from archimed.task import ImagingTask
 
 CASES_AT_ONCE, VALUES_AT_ONCE = 256, 2**22  # of images held in memory together
 TABLE, DOCUMENT = "predictions.csv", "predictions.json"
@@ -124,13 +125,7 @@ def read_case(ensemble: Ensemble, case: UnlabelledCase, stored: str) -> tuple[Te
             f"{'Name the folder of the series.' if task.spatial_dims == 3 else 'Give single images.'}"
         )
     if len(image) != task.channels:
-        names = f" ({', '.join(task.channel_names)})" if task.channel_names else ""
-        step = "Give one --modality NAME=FILE for each." if len(task.channel_names) > 1 else (
-            f"Convert it, or write ?channels={task.channels} after its name."
-            if {len(image), task.channels} == {1, 3}
-            else "Convert it."
-        )  # fmt: skip
-        raise DataError(f"The network sees {task.channels} channels{names}; {case.name} has {len(image)}. {step}")
+        raise DataError(wrong_channels(task, case.name, len(image)))
     full = {name.removeprefix("torch."): value for name, value in ((str(one), FULL_SCALE[one]) for one in FULL_SCALE)}
     mine = str(image.dtype).removeprefix("torch.")
     if mine != stored and mine in full and stored in full:
@@ -141,6 +136,17 @@ def read_case(ensemble: Ensemble, case: UnlabelledCase, stored: str) -> tuple[Te
     if image.is_floating_point() and not bool(torch.isfinite(image).all()):
         raise DataError(f"Pixels must be finite numbers; {case.name} holds NaN or infinity. Repair or leave it out.")
     return image, source
+
+
+def wrong_channels(task: ImagingTask, name: str, found: int) -> str:
+    """What is said of an image with another number of channels than the network sees."""
+    if len(task.channel_names) - task.has_region > 1:
+        return (
+            f"The network fuses {', '.join(task.channel_names)}; {name} is one image. Give one --modality NAME=FILE "
+            f"for each, or a table with columns image_{task.channel_names[0]}, image_{task.channel_names[1]}."
+        )
+    option = f", or write ?channels={task.channels} after its name" if {found, task.channels} == {1, 3} else ""
+    return f"The network sees {task.channels} channels; {name} has {found}. Convert it{option}."
 
 
 def class_answers(

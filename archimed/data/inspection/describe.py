@@ -53,6 +53,7 @@ def describe(dataset: Dataset, seen: Survey | None = None) -> dict[str, Any]:
         "images": {"type": str(dataset.images.dtype).removeprefix("torch."), "shapes": sizes_of(dataset.images.shapes)},
         "spacing_mm": spacing_of(dataset.spacing),
         "grid": dataset.grid and dataset.grid.to_json(),
+        "regions": dataset.regions,
         "channels": channels_of(seen, dataset.channel_names, dataset.channel_kinds, task.spatial_dims),
         "voxels": _voxel_shares(dataset, seen),
         "unknown_labels": unknown_labels(dataset),

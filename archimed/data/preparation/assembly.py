@@ -59,6 +59,7 @@ def assemble(listing: Listing, settings: DataSettings, problems: Problems, progr
         patients_known=patients_known,
         notes=listing.notes,
         grid=None if facts.grid is None else CommonGrid.from_json(facts.grid),
+        regions=all(entry.region is not None for entry in entries),
     )
 
 
