@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from archimed.experiment.pace import Pace
+
 PLAIN_LINE_SECONDS = 15.0
 
 
@@ -14,8 +16,7 @@ class Console:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.started = time.monotonic()
-        self.stage_started = self.started
-        self.first_done: float | None = None
+        self.pace = Pace()
         self.last_line = 0.0
         self.name = ""
         self.bar: Any = None
@@ -35,7 +36,7 @@ class Console:
 
     def stage(self, name: str) -> None:
         """Begin a stage."""
-        self.name, self.stage_started, self.first_done, self.last_line = name, time.monotonic(), None, 0.0
+        self.name, self.pace, self.last_line = name, Pace(), 0.0
         if self.bar is not None:
             if self.task is not None:
                 self.bar.remove_task(self.task)
@@ -46,9 +47,9 @@ class Console:
 
     def progress(self, done: float, total: float, note: str) -> None:
         """Tell how far the present stage is."""
-        if self.first_done is None:
-            self.first_done, self.stage_started = done, time.monotonic()
-        left = self.time_left(done, total)
+        self.pace.add(done, time.monotonic())
+        seconds = self.pace.left(total)
+        left = "" if seconds is None else f"{duration(seconds)} left"
         if self.bar is not None:
             self.bar.update(self.task, completed=done, total=total, note=note, left=left)
         elif done >= total or time.monotonic() - self.last_line >= PLAIN_LINE_SECONDS:
@@ -61,13 +62,6 @@ class Console:
             self.bar.console.print(f"  {sentence}", highlight=False, markup=False)
         else:
             self.print(f"  {sentence}")
-
-    def time_left(self, done: float, total: float) -> str:
-        """The time left at the pace since the stage began; what an interrupted run had done does not count."""
-        fresh = done - (self.first_done or 0.0)
-        if fresh <= 0 or done >= total:
-            return ""
-        return f"{duration((total - done) * (time.monotonic() - self.stage_started) / fresh)} left"
 
     def print(self, line: str) -> None:
         """A plain line on stderr."""

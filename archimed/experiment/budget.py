@@ -6,7 +6,8 @@ leaves a caution. The plan is written to the run, so that a resumed run keeps it
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from archimed.methods.baselines import DROP_ORDER
 SEARCH_SHARE = 1 / 3
 RESERVE_SHARE = 0.05  # evaluation and report
 RESERVE_SECONDS = 10.0
+SURE = 0.9  # of the time for training is planned with: a few steps foretell an epoch to about a tenth
 LEAST_EPOCHS = 10  # fewer, and baselines are dropped first
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -24,11 +26,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What of the training fits the budget: epochs for every network, and the baselines left out."""
+    """What of the training fits the budget: epochs for every network, and the baselines left out.
+
+    `epoch_seconds` are those the plan was made with, of each network that was kept.
+    """
 
     epochs: int
     dropped: tuple[str, ...]
     cautions: tuple[str, ...]
+    epoch_seconds: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Keep the plan with the run."""
@@ -38,7 +44,36 @@ class TrainingPlan:
     def read(cls, path: Path) -> "TrainingPlan":
         """Read back what `write` wrote."""
         value = read_json(path)
-        return cls(value["epochs"], tuple(value["dropped"]), tuple(value["cautions"]))
+        seconds = value.get("epoch_seconds", {})  # which older runs lack
+        return cls(value["epochs"], tuple(value["dropped"]), tuple(value["cautions"]), seconds)
+
+    def without(self, name: str) -> "TrainingPlan":
+        """The plan with one more baseline left out, and said so."""
+        told = f"The time budget ended before the baseline {name} could be trained."
+        return replace(self, dropped=(*self.dropped, name), cautions=(*self.cautions, told))
+
+
+@dataclass(frozen=True)
+class TimeShare:
+    """What one training may take: until when, by `time.monotonic`, and what one of its epochs was planned to take."""
+
+    end: float
+    epoch_seconds: float
+
+    @classmethod
+    def of(cls, left: float, epoch_seconds: Sequence[float]) -> "TimeShare":
+        """The first of several trainings, whose epochs take so long, in so many seconds for all of them."""
+        share = max(0.0, left) * epoch_seconds[0] / sum(epoch_seconds)
+        return cls(time.monotonic() + share, epoch_seconds[0])
+
+    @property
+    def too_short(self) -> bool:
+        """Whether not even half an epoch fits."""
+        return self.end - time.monotonic() < self.epoch_seconds / 2
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether the time is up, or most of another epoch of so many seconds would be beyond it."""
+        return time.monotonic() + seconds / 2 > self.end
 
 
 @dataclass
@@ -99,7 +134,7 @@ def plan_training(
         )
     if dropped:
         cautions.append(f"The time budget left no room for the baselines {', '.join(dropped)}.")
-    return TrainingPlan(epochs, tuple(dropped), tuple(cautions))
+    return TrainingPlan(epochs, tuple(dropped), tuple(cautions), kept)
 
 
 def parse_budget(text: str) -> float:

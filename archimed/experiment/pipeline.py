@@ -11,7 +11,7 @@ from typing import Any
 from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.inspection.describe import describe, patients_of_cases
 from archimed.errors import RunError
-from archimed.experiment.budget import Budget, TrainingPlan, plan_training
+from archimed.experiment.budget import SURE, Budget, TrainingPlan, plan_training
 from archimed.experiment.estimate import epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
 from archimed.experiment.own_modalities import with_named_modalities, with_recorded_modalities
@@ -205,8 +205,8 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
             search(bench, budget)
         elif stage == "train":
             tune_all(bench)
-            train_together(bench)
-            train_all(bench)
+            train_together(bench, budget)
+            train_all(bench, budget)
         elif stage == "evaluate":
             started = time.monotonic()
             evaluate(bench)
@@ -233,7 +233,9 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
             name = job.selection.network
             per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection, job.repeat.dataset)
         method = bench.experiment.method
-        plan_training(budget.left_for_training(), per_epoch, method.training.epochs, method.name).write(path)
+        at_once = min(bench.experiment.crew.workers, len(jobs(bench)))
+        seconds = SURE * at_once * budget.left_for_training()
+        plan_training(seconds, per_epoch, method.training.epochs, method.name).write(path)
     plan = TrainingPlan.read(path)
     for caution in plan.cautions:
         bench.observer.say(caution)

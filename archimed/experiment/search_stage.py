@@ -1,6 +1,7 @@
 """The search stage: run the method's search and what its baselines need; log and select."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from archimed.candidate import Candidate
 from archimed.data.dataset import Dataset
 from archimed.experiment.budget import Budget
 from archimed.experiment.networks import read_space
+from archimed.experiment.pace import Pace
+from archimed.experiment.progress import Observer
 from archimed.experiment.settings import Experiment
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import append_line, read_lines, sync, write_json, write_lines
@@ -148,7 +151,7 @@ def journal(bench: Workbench, method: Method, repeat: Repeat, seconds_left: Call
     return Journal(
         known,
         record,
-        progress=bench.observer.progress,
+        progress=progress_within(bench.observer, seconds_left),
         stop=lambda: seconds_left() < 0,
         seconds_left=seconds_left,
         folder=bench.run.search_state(repeat.fold, repeat.seed, scope),
@@ -161,6 +164,20 @@ def journal(bench: Workbench, method: Method, repeat: Repeat, seconds_left: Call
 def place(repeat: Repeat, scope: str | None) -> dict[str, Any]:
     """Fold, seed and, of several, the data set as a line of a log holds them."""
     return {"fold": repeat.fold, "seed": repeat.seed} | ({} if scope is None else {"dataset": scope})
+
+
+def progress_within(observer: Observer, seconds_left: Callable[[], float]) -> Callable[[float, float, str], None]:
+    """Tells progress towards what will be done in the time left, at the present pace, if not all that is planned."""
+    pace = Pace()
+
+    def progress(done: float, total: float, note: str) -> None:
+        pace.add(done, time.monotonic())
+        seconds, each = seconds_left(), pace.seconds_per_unit
+        if each and math.isfinite(seconds):
+            total = min(total, done + max(0.0, round(seconds / each)))
+        observer.progress(done, total, note)
+
+    return progress
 
 
 def restore_epochs(bench: Workbench, key: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:

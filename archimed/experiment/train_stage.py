@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from archimed.errors import RunError
+from archimed.experiment.budget import Budget, TimeShare, TrainingPlan
 from archimed.experiment.initial_weights import trial
 from archimed.experiment.networks import architecture_document, build_network, network_size
 from archimed.experiment.search_stage import read_selection, wanted_networks, where
@@ -18,7 +20,7 @@ from archimed.methods.protocol import Selection
 from archimed.runs import NetworkFolder
 from archimed.seeding import derive_seed
 from archimed.training.initial_weights import misfit_error
-from archimed.training.loop import train
+from archimed.training.loop import Stop, never, train
 from archimed.training.progress import EpochRecord, Training, TrainingError
 from archimed.training.recipe import Recipe, checkpoint_metric
 
@@ -61,8 +63,10 @@ def check_own_network(bench: Workbench, found: list[Job], rule: str) -> None:
             )
 
 
-def train_all(bench: Workbench) -> None:
+def train_all(bench: Workbench, budget: Budget | None = None) -> None:
     """Train what is not trained yet; a baseline that cannot be trained is left out, the method's own network never.
+
+    A budget gives every training its share of the time left, and leaves baselines out once there is none.
 
     Raises:
         RunError: the search is not complete.
@@ -72,15 +76,42 @@ def train_all(bench: Workbench) -> None:
     check_own_network(bench, every, "Training needs the networks that the search chooses")
     beginners = begin_with_weights(bench, every)
     for number, job in enumerate(every, start=1):
+        todo = [one for one in every[number - 1 :] if not one.folder.training.exists()]
+        share = None if budget is None else share_of_time(bench, budget, todo)
+        if todo and todo[0] is job and share is not None and share.too_short and not is_own(bench, job):
+            leave_out(bench, job)
+            continue
         if not job.folder.training.exists():
             place = where(bench, job.repeat, bench.scope(job.repeat.dataset))
             bench.observer.stage(f"train: {job.selection.network}{place} ({number} of {len(every)})")
         try:
-            train_one(bench, job, every[: number - 1], job.selection.network in beginners)
+            stop = never if share is None else share.is_over
+            train_one(bench, job, every[: number - 1], job.selection.network in beginners, stop)
         except TrainingError as error:
-            if job.selection.network == bench.experiment.method.name:
+            if is_own(bench, job):
                 raise
             bench.observer.say(f"{job.selection.network} could not be trained and is left out: {error}")
+
+
+def is_own(bench: Workbench, job: Job) -> bool:
+    """Whether a job trains the method's own network."""
+    return job.selection.network == bench.experiment.method.name
+
+
+def share_of_time(bench: Workbench, budget: Budget, todo: Sequence[Job]) -> TimeShare | None:
+    """What the first of these trainings may take of the time left; None without a budget."""
+    if budget.seconds is None or not todo:
+        return None
+    planned = TrainingPlan.read(bench.run.training_plan).epoch_seconds
+    seconds = [planned.get(job.selection.network, 1.0) for job in todo]
+    return TimeShare.of(budget.left_for_training(), seconds)
+
+
+def leave_out(bench: Workbench, job: Job) -> None:
+    """Leave a baseline out for want of time, and keep that with the run."""
+    plan = TrainingPlan.read(bench.run.training_plan).without(job.selection.network)
+    plan.write(bench.run.training_plan)
+    bench.observer.say(plan.cautions[-1])
 
 
 def begin_with_weights(bench: Workbench, every: list[Job]) -> set[str]:
@@ -104,10 +135,10 @@ def begin_with_weights(bench: Workbench, every: list[Job]) -> set[str]:
     return {name for name, fact in facts.items() if not fact}
 
 
-def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = False) -> None:
+def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = False, stop: Stop = never) -> None:
     """Train one network, or take over the result of an equal one trained before.
 
-    `begins` tells whether it begins with the weights of `training.initial_weights`.
+    `begins` tells whether it begins with the weights of `training.initial_weights`; `stop` as in `train`.
     """
     recipe = recipe_of(bench, job.selection.network, job.repeat)
     if not job.folder.architecture.exists():
@@ -117,7 +148,7 @@ def train_one(bench: Workbench, job: Job, earlier: list[Job], begins: bool = Fal
             take_over(twin, job.folder)
             return
         write_json(job.folder.architecture, document | network_size(document, job.selection.space))
-    fit(bench, job, recipe, job.folder.path, begins=begins)
+    fit(bench, job, recipe, job.folder.path, begins=begins, stop=stop)
 
 
 def described(bench: Workbench, job: Job, recipe: Recipe) -> dict[str, Any]:
@@ -127,10 +158,10 @@ def described(bench: Workbench, job: Job, recipe: Recipe) -> dict[str, Any]:
     return architecture_document(job.selection, task, bench.normalisation(dataset, job.repeat.fold), recipe.members)
 
 
-def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: bool) -> Training:
+def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: bool, stop: Stop = never) -> Training:
     """Train the network of a job by a recipe, with its state and results in a folder.
 
-    `begins` tells whether it begins with the weights of `training.initial_weights`.
+    `begins` tells whether it begins with the weights of `training.initial_weights`; `stop` as in `train`.
     """
     recipe = recipe if begins else replace(recipe, initial_weights=None)
     dataset = bench.datasets(recipe.image_size)[job.repeat.dataset]
@@ -159,6 +190,7 @@ def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: boo
         on_epoch=on_epoch,
         validation_metrics=validation_metrics(task, bench.experiment.evaluation),
         warn=bench.observer.say,
+        stop=stop,
     )
 
 

@@ -1,12 +1,14 @@
 """Trainings of networks, folds and seeds side by side, on the workers of the run."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from archimed.errors import RunError
+from archimed.experiment.budget import Budget, TimeShare
 from archimed.experiment.progress import Silent
 from archimed.experiment.settings import Experiment
 from archimed.experiment.train_stage import (
@@ -25,7 +27,7 @@ from archimed.training.progress import TrainingError
 from archimed.workers import Lost, spread
 
 
-def train_together(bench: Workbench) -> None:
+def train_together(bench: Workbench, budget: Budget) -> None:
     """Train what is not trained yet on the workers of the run, if there are several and so are the trainings.
 
     Each training is that of `train_one`, in its own folder; what fails there is told by `train_all`, which follows and
@@ -44,7 +46,8 @@ def train_together(bench: Workbench) -> None:
         return
     beginners = frozenset(begin_with_weights(bench, every))
     bench.observer.stage(f"train: {len(todo)} networks, folds and seeds, {min(crew.workers, len(todo))} at a time")
-    make = partial(trainer, bench.run, bench.experiment, bench.machine, beginners)
+    left = math.inf if budget.seconds is None else budget.left_for_training()
+    make = partial(trainer, bench.run, bench.experiment, bench.machine, beginners, left)
     gpu = bench.machine.device.startswith("cuda")
     with spread(make, crew.unlimited(), bench.machine.threads, gpu=gpu) as answers:
         for done, answer in enumerate(answers(todo), start=1):
@@ -73,17 +76,18 @@ class Trainer:
     bench: Workbench
     every: list[Job]
     beginners: frozenset[str]
+    time: TimeShare
 
     def __call__(self, number: int) -> None:
         """Train one network; its failure is in its folder."""
         job = self.every[number]
         with suppress(TrainingError):
-            train_one(self.bench, job, [], job.selection.network in self.beginners)
+            train_one(self.bench, job, [], job.selection.network in self.beginners, self.time.is_over)
 
 
 def trainer(
-    run: RunDirectory, experiment: Experiment, machine: Machine, beginners: frozenset[str]
+    run: RunDirectory, experiment: Experiment, machine: Machine, beginners: frozenset[str], seconds_left: float
 ) -> Callable[[int], None]:
     """Open the run in a worker: its folder and data are read there anew."""
     bench = Workbench(run, experiment, Silent(), machine)
-    return Trainer(bench, jobs(bench), beginners)
+    return Trainer(bench, jobs(bench), beginners, TimeShare.of(seconds_left, [1.0]))

@@ -35,6 +35,12 @@ from archimed.workers.limits import memory_limit, most_data
 
 TINY = 1e-30  # a probability of zero, whose logarithm is to be a number
 ValidationMetrics = Callable[[Any, Any], Mapping[str, float | None]]
+Stop = Callable[[float], bool]
+
+
+def never(_seconds: float) -> bool:
+    """Do not stop."""
+    return False
 
 
 def train(
@@ -51,6 +57,7 @@ def train(
     on_epoch: Callable[[EpochRecord], None],
     validation_metrics: ValidationMetrics,
     warn: Callable[[str], None],
+    stop: Stop = never,
 ) -> Training:
     """Train a network in place and leave it with the weights of its best epoch, in eval mode.
 
@@ -73,6 +80,7 @@ def train(
         validation_metrics: (target, probabilities [case, class]) -> metrics, among them the recipe's; of a
             segmentation it gets the masks [*space] and the probabilities [class, *space] of one case after the other.
         warn: told, in one line, what a user should know.
+        stop: asked after each epoch with the seconds it took; True ends the training with what it has.
 
     Raises:
         TrainingError: the loss was not a number before one epoch was complete.
@@ -112,7 +120,7 @@ def train(
             validation_metrics=validation_metrics,
             warn=warn,
         )
-        return _run(job, folder, on_epoch, warn)
+        return _run(job, folder, on_epoch, warn, stop)
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ class _Job:
 
 
 def _run(
-    job: _Job, folder: StateFolder, on_epoch: Callable[[EpochRecord], None], warn: Callable[[str], None]
+    job: _Job, folder: StateFolder, on_epoch: Callable[[EpochRecord], None], warn: Callable[[str], None], stop: Stop
 ) -> Training:
     state, recipe = job.state, job.recipe
     metrics, failure = checkpoint_metrics(recipe, job.task.kind), None
@@ -148,6 +156,10 @@ def _run(
             _explain_metrics(record, state, metrics, warn)
         folder.save(state)
         on_epoch(record)
+        if not _is_over(state, recipe) and stop(record.seconds):
+            told = f"The time budget ended its training after {record.epoch} of {recipe.epochs} epochs."
+            _caution(told, state, warn)
+            break
     if failure is not None and state.own is not None:
         _caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, warn)
     if failure is not None and state.own is None:

@@ -4,7 +4,16 @@ import pytest
 
 from archimed.errors import SettingsError
 from archimed.experiment import budget as module
-from archimed.experiment.budget import LEAST_EPOCHS, RESERVE_SECONDS, Budget, TrainingPlan, parse_budget, plan_training
+from archimed.experiment.budget import (
+    LEAST_EPOCHS,
+    RESERVE_SECONDS,
+    SURE,
+    Budget,
+    TimeShare,
+    TrainingPlan,
+    parse_budget,
+    plan_training,
+)
 from archimed.methods.baselines import DROP_ORDER
 from tests.cli.command import command
 from tests.experiment.tiny import COMMON, SPACE, command_line_settings, lines, read, write_npz
@@ -25,7 +34,7 @@ def test_no_time_span(text: str) -> None:
 
 def test_enough_time_changes_nothing() -> None:
     plan = plan_training(1000.0, {"mstf-nas": 2.0, "resnet18": 8.0}, wanted_epochs=100)
-    assert plan == TrainingPlan(100, (), ())
+    assert plan == TrainingPlan(100, (), (), {"mstf-nas": 2.0, "resnet18": 8.0})
 
 
 def test_epochs_are_shortened_equally() -> None:
@@ -52,11 +61,14 @@ def test_the_methods_own_network_is_never_dropped_and_trains_one_epoch_at_least(
 
 
 def test_few_epochs_that_were_asked_for_drop_nothing() -> None:
-    assert plan_training(30.0, {"mstf-nas": 1.0, "resnet18": 5.0}, wanted_epochs=5) == TrainingPlan(5, (), ())
+    seconds = {"mstf-nas": 1.0, "resnet18": 5.0}
+    assert plan_training(30.0, seconds, wanted_epochs=5) == TrainingPlan(5, (), (), seconds)
 
 
 def test_a_plan_comes_back_from_disk(tmp_path: Path) -> None:
-    plan = TrainingPlan(7, ("resnet50", "macs"), ("a caution",))
+    plan = TrainingPlan(7, ("resnet50",), ("a caution",), {"mstf-nas": 2.5}).without("macs")
+    assert plan.dropped == ("resnet50", "macs")
+    assert plan.cautions[1] == "The time budget ended before the baseline macs could be trained."
     plan.write(tmp_path / "plan.json")
     assert TrainingPlan.read(tmp_path / "plan.json") == plan
 
@@ -93,6 +105,35 @@ def test_without_a_budget_nothing_stops(clock: list[float]) -> None:
     budget = Budget(None)
     clock[0] += 1e9
     assert not budget.stop_search()
+
+
+@pytest.mark.parametrize("slower", [0.4, 1.0, 1.1, 1.6, 3.0])
+def test_trainings_end_within_the_budget_however_wrong_their_estimate(clock: list[float], slower: float) -> None:
+    """Five networks of different cost, whose epochs take `slower` times what a few steps foretold."""
+    foretold = {"own": 4.0, "resnet18": 9.0, "random-search": 5.0, "unet": 20.0, "macs": 2.0}
+    budget = Budget(3600.0)
+    clock[0] += 1200.0  # of search
+    plan = plan_training(SURE * budget.left_for_training(), foretold, wanted_epochs=1000, own="own")
+    names = [name for name in foretold if name not in plan.dropped]
+    epochs = {}
+    for place, name in enumerate(names):
+        share = TimeShare.of(budget.left_for_training(), [plan.epoch_seconds[one] for one in names[place:]])
+        assert not share.too_short
+        for epoch in range(1, plan.epochs + 1):
+            clock[0] += slower * foretold[name]
+            epochs[name] = epoch
+            if share.is_over(slower * foretold[name]):
+                break
+    spent = clock[0] - budget.started
+    assert spent <= 1.02 * 0.95 * 3600  # the rest is for evaluation and the report
+    if slower > 1:
+        assert spent >= 0.9 * 0.95 * 3600
+    assert max(epochs.values()) <= 1.5 * min(epochs.values())  # much the same for all
+
+
+def test_no_time_is_too_short_for_a_baseline(clock: list[float]) -> None:
+    assert TimeShare.of(-5.0, [2.0, 3.0]).too_short
+    assert TimeShare.of(10.0, [2.0, 3.0]) == TimeShare(clock[0] + 4.0, 2.0)
 
 
 @pytest.mark.slow
