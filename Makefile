@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test check format bench docs clean
 
 install: .venv/installed
 
@@ -28,6 +28,11 @@ format: install
 
 bench: install  ## ratios against the floor and, where PEER_DIR names their code, against peers
 	$(BIN)/python -m benchmarks
+
+docs: install  ## the documentation as a site in site/, without a warning
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 clean:
 	rm -rf .venv build dist *.egg-info

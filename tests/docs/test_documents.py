@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ import yaml
 import archimed
 from archimed.errors import ArchimedError
 from archimed.files import read_json, read_lines
+from tests.cli.command import command
 from tests.docs.settings_table import PAGE, page
+from tests.experiment.tiny import COMMON, SEARCH, command_line_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-FILE_NAME = re.compile(r"# ([\w./-]+\.py)\n")
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,23 @@ COMMANDS = [(block, arguments) for block in blocks("bash", "console") for argume
 
 @pytest.fixture(scope="module")
 def own_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that extending.md shows."""
+    """A folder with the examples of one's own parts."""
     folder = tmp_path_factory.mktemp("own parts")
-    for block in blocks("python"):
-        if named := FILE_NAME.match(block.text):
-            (folder / named[1]).write_text(block.text, encoding="utf-8")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 @pytest.fixture(scope="module")
 def run_of_the_page(own_parts: Path) -> Path:
-    """The folder in which every example of extending.md was executed, in order, and the run they made."""
+    """The run that extending.md begins, made small, after which the page's Python was executed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(own_parts)
         patch.setattr("sys.path", [*__import__("sys").path])
+        words = next(given for block, given in COMMANDS if block.page.name == "extending.md" and given[0] == "run")
+        said = command(*words, *command_line_settings({**SEARCH, **COMMON}), "--quiet")
+        assert (said.code, said.stderr) == (0, "")
         for block in blocks("python"):
-            if block.page.name == "extending.md" and not FILE_NAME.match(block.text):
+            if block.page.name == "extending.md":
                 exec(compile(block.text, str(block), "exec"), {"__name__": "example"})  # noqa: S102
     return own_parts / "runs" / "mine"
 
@@ -198,8 +201,7 @@ def test_python_uses_the_interface_as_it_is(block: Block) -> None:
 
 def test_every_example_of_extending_runs(run_of_the_page: Path) -> None:
     assert (run_of_the_page / "report.html").is_file()
-    chosen = read_json(run_of_the_page.parent / "cheapest" / "summary.json")["chosen"]
-    assert chosen == "cheapest"
+    assert read_json(run_of_the_page / "summary.json")["chosen"] == "cheapest"
 
 
 def test_the_example_of_an_npz_file_is_one(own_parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
