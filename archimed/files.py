@@ -8,7 +8,8 @@ from typing import Any
 
 from archimed.errors import RunError
 
-MOST_YAML_BYTES = 2**22  # of settings
+MOST_YAML_BYTES = 2**20  # of settings
+DEEPEST_YAML = 20  # lists and mappings within each other
 
 
 def write_through(path: Path, write: Callable[[Path], object]) -> None:
@@ -66,13 +67,16 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"it has more than {MOST_YAML_BYTES:,} bytes")
     text = path.read_text(encoding="utf-8")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("it repeats a part by *reference, of which a few make a file that fills the memory")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it repeats a part by *reference, of which a few make a file that fills the memory")
+            if depth > DEEPEST_YAML:
+                raise ValueError(f"it is nested deeper than {DEEPEST_YAML} levels")
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError((str(error).splitlines() or ["no YAML"])[0]) from None
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
 
 
 def append_line(path: Path, record: Mapping[str, object]) -> None:

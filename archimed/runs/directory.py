@@ -132,7 +132,15 @@ class RunDirectory:
         return self.path / "report.html"
 
     def network(self, name: str, fold: int, seed: int, dataset: str | None = None) -> NetworkFolder:
-        """Where a network of this name, fold and seed lives, in a run of several data sets that of this one."""
+        """Where a network of this name, fold and seed lives, in a run of several data sets that of this one.
+
+        Raises:
+            RunError: the name, as a file of the run has it, leads elsewhere.
+        """
+        if not isinstance(name, str) or name in {"", ".", ".."} or any(mark in name for mark in "/\\\0"):
+            raise RunError(
+                f"A network's name is that of one folder; {self.path} names {name!r:.80}. Restore its files."
+            )
         return NetworkFolder(self.path / "networks" / name / place_name(fold, seed, dataset))
 
     def read_experiment(self) -> dict[str, Any]:

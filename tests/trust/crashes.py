@@ -12,16 +12,16 @@ import shutil
 import signal
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
 import yaml
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from archimed.cli import main
 from archimed.experiment import pipeline
@@ -36,7 +36,7 @@ TOO_MANY = 10  # broken promises, after which nothing more is tried
 PROMPT_SECONDS = 10.0  # within which a process that is asked to end has saved its state
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A promise that was not kept."""
 
 
@@ -100,7 +100,7 @@ def try_crashes(methods: list[str], data: Path, folder: Path, seed: int, enough:
             try:
                 break_one(run_words(method, data, out), out, whole[method], rng, tally)
                 shutil.rmtree(out)
-            except Broken as error:
+            except BrokenError as error:
                 tally.broken.append(f"{method}, run {tally.runs}: {error}")
             tally.runs += 1
             report_progress(method, tally, before)
@@ -127,7 +127,7 @@ def break_one(words: list[str], out: Path, whole: Unbroken, rng: np.random.Gener
     """Break a run once or several times, then let it end, and compare.
 
     Raises:
-        Broken: it differs from the unbroken one, a file was half-written, or a process ended otherwise than it must.
+        BrokenError: it differs from the unbroken one, a file was half-written, or a process ended as it must not.
     """
     warned = False
     while True:
@@ -147,9 +147,9 @@ def break_one(words: list[str], out: Path, whole: Unbroken, rng: np.random.Gener
             end = attempt(words)
             break
     if end.code:
-        raise Broken(f"resuming ended with {end.code}: {' | '.join(end.said[-2:])}")
+        raise BrokenError(f"resuming ended with {end.code}: {' | '.join(end.said[-2:])}")
     if warned and not any("passed over" in line for line in end.said):
-        raise Broken("a damaged checkpoint was passed over without a word")
+        raise BrokenError("a damaged checkpoint was passed over without a word")
     compare(out, whole)
 
 
@@ -157,23 +157,23 @@ def check_end(end: End, number: int, tally: Tally) -> None:
     """A killed process is dead; one that was asked to end says how to go on, soon, with exit code 143."""
     if number == signal.SIGKILL:
         if end.code != -signal.SIGKILL:
-            raise Broken(f"a killed process ended with {end.code}")
+            raise BrokenError(f"a killed process ended with {end.code}")
         return
     tally.slowest_end = max(tally.slowest_end, end.seconds)
     if end.code != 143 or "archimed resume" not in end.said[-1]:
-        raise Broken(f"SIGTERM in {end.phase} ended with {end.code}: {end.said[-1]}")
+        raise BrokenError(f"SIGTERM in {end.phase} ended with {end.code}: {end.said[-1]}")
     if end.seconds > PROMPT_SECONDS:
-        raise Broken(f"SIGTERM in {end.phase} took {end.seconds:.1f} s")
+        raise BrokenError(f"SIGTERM in {end.phase} took {end.seconds:.1f} s")
 
 
 def compare(out: Path, whole: Unbroken) -> None:
-    """Broken unless the run has the files and the figures of the unbroken one."""
+    """BrokenError unless the run has the files and the figures of the unbroken one."""
     found = result_of(out)
     for name, value in whole.result.items():
         if found.get(name) != value:
-            raise Broken(f"{name} differs")
+            raise BrokenError(f"{name} differs")
     if names_in(out) != whole.names:
-        raise Broken(f"other files: {sorted(names_in(out) ^ whole.names)[:4]}")
+        raise BrokenError(f"other files: {sorted(names_in(out) ^ whole.names)[:4]}")
 
 
 def names_in(out: Path) -> frozenset[str]:
@@ -182,14 +182,14 @@ def names_in(out: Path) -> frozenset[str]:
 
 
 def check_whole_files(out: Path) -> None:
-    """Broken if a file that has its name is not complete; of a log the last line may be cut off."""
+    """BrokenError if a file that has its name is not complete; of a log the last line may be cut off."""
     for path in sorted(out.rglob("*")):
         if path.is_dir() or path.name.startswith("."):
             continue
         try:
             check_whole(path)
-        except Exception as error:
-            raise Broken(f"half-written: {path.relative_to(out)} ({error})") from None
+        except (ValueError, KeyError, OSError, SafetensorError, ElementTree.ParseError, yaml.YAMLError) as error:
+            raise BrokenError(f"half-written: {path.relative_to(out)} ({error})") from None
 
 
 def check_whole(path: Path) -> None:
@@ -251,10 +251,10 @@ def attempt(words: list[str], phase: str | None = None, delay: float = 0.0, numb
         be_the_program(words, writing)
     os.close(writing)
     lines, spans, now, since = [], dict.fromkeys(PHASES, 0.0), "", time.monotonic()
-    due, sent, at = None, 0.0, None
-    for line in lines_until(reading, lambda: due):
+    timer, sent, at = Timer(), 0.0, None
+    for line in lines_until(reading, timer):
         if line is None:
-            due, sent, at = None, time.monotonic(), now or PHASES[0]
+            timer.due, sent, at = None, time.monotonic(), now or PHASES[0]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
             continue
@@ -263,8 +263,8 @@ def attempt(words: list[str], phase: str | None = None, delay: float = 0.0, numb
         if begun and begun != now:
             spans[now] = spans.get(now, 0.0) + time.monotonic() - since
             now, since = begun, time.monotonic()
-            if begun == phase and at is None and due is None:
-                due = time.monotonic() + delay
+            if begun == phase and at is None and timer.due is None:
+                timer.due = time.monotonic() + delay
     os.close(reading)
     _, status = os.waitpid(process, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -274,11 +274,18 @@ def attempt(words: list[str], phase: str | None = None, delay: float = 0.0, numb
     return End(code, lines, spans, at, time.monotonic() - sent if sent else 0.0)
 
 
-def lines_until(reading: int, due: Callable[[], float | None]) -> Iterator[str | None]:
+@dataclass
+class Timer:
+    """A moment by the monotonic clock; None where none is awaited."""
+
+    due: float | None = None
+
+
+def lines_until(reading: int, timer: Timer) -> Iterator[str | None]:
     """Lines of a pipe as they come; None at the moment that is due; ends with the pipe."""
     rest = b""
     while True:
-        moment = due()
+        moment = timer.due
         wait = PATIENCE_SECONDS if moment is None else max(0.0, moment - time.monotonic())
         ready, _, _ = select.select([reading], [], [], wait)
         if not ready:
