@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from archimed import indicators
     from archimed.batch import Batch
     from archimed.experiment.api import load, run, transfer
+    from archimed.experiment.estimators import ArchimedClassifier, ArchimedSegmenter
+    from archimed.experiment.predict_stage import predict
 
-__all__ = ["Batch", "indicators", "load", "run", "transfer"]
+__all__ = ["ArchimedClassifier", "ArchimedSegmenter", "Batch", "indicators", "load", "predict", "run", "transfer"]
 
-_LIVES_IN = {"Batch": "archimed.batch", **dict.fromkeys(("load", "run", "transfer"), "archimed.experiment.api")}
+_LIVES_IN = {
+    "Batch": "archimed.batch",
+    "predict": "archimed.experiment.predict_stage",
+    **dict.fromkeys(("load", "run", "transfer"), "archimed.experiment.api"),
+    **dict.fromkeys(("ArchimedClassifier", "ArchimedSegmenter"), "archimed.experiment.estimators"),
+}
 
 
 def __getattr__(name: str) -> Any:

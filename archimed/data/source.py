@@ -120,7 +120,7 @@ def read_whole(
     if lister := lister_of(path, settings):
         return assemble(lister(path, settings, problems), settings, problems, progress)
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _converted(read_npz(path, problems, settings.ordinal), settings)
+        return _converted(read_npz(path, problems, settings.ordinal, settings.mask_values), settings)
     if stem := published(source.lower()):
         return _converted(read_npz(medmnist_file(*stem), problems, settings.ordinal), settings)
     if re.search(r"\.py:\w+$", source):
@@ -151,6 +151,7 @@ def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
     if settings.modalities is not None:
         dataset = _with_modalities(dataset, settings.modalities)
     images, notes = with_channels(dataset.images.all(), settings.channels), list(dataset.notes)
+    masks = dataset.masks
     if settings.image_size is not None and settings.image_size != "auto":
         space = tuple(images.shape[2:])
         size = (settings.image_size,) * len(space) if isinstance(settings.image_size, int) else settings.image_size
@@ -158,8 +159,9 @@ def _converted(dataset: Dataset, settings: DataSettings) -> Dataset:
             old, new = ("x".join(map(str, sides)) for sides in (space, size))
             notes.append(f"The images were enlarged from {old} to {new} pixels.")
         images = resize(images, settings.image_size)
+        masks = masks and Arrays.of(resize(masks.all()[:, None], settings.image_size, nearest=True)[:, 0])
     task = dataclasses.replace(dataset.task, channels=images.shape[1], image_size=tuple(images.shape[2:]))
-    return dataclasses.replace(dataset, images=Arrays.of(images), task=task, notes=tuple(notes))
+    return dataclasses.replace(dataset, images=Arrays.of(images), masks=masks, task=task, notes=tuple(notes))
 
 
 def _with_modalities(dataset: Dataset, names: tuple[str, ...]) -> Dataset:

@@ -286,11 +286,11 @@ def _of_arrays(path: Path, settings: DataSettings) -> Iterator[UnlabelledCase]:
             yield UnlabelledCase(
                 f"{name}-{number:05d}",
                 f"{name} image {number} of {path.name}",
-                lambda row=row: _array_case(row, settings),  # type: ignore[misc]
+                lambda row=row: array_case(row, settings),  # type: ignore[misc]
             )
 
 
-def _array_case(image: Shaped[Tensor, "1 channel *space"], settings: DataSettings) -> tuple[Tensor, Source]:
+def array_case(image: Shaped[Tensor, "1 channel *space"], settings: DataSettings) -> tuple[Tensor, Source]:
     """One array with the channels and the size that the settings ask for."""
     image, wanted, space = with_channels(image, settings.channels), settings.image_size, tuple(image.shape[2:])
     size = (

@@ -123,6 +123,11 @@ def load_ensemble(
     trained = chosen_trainings(directory, network, members, dataset)
     loaded = [load_network(NetworkFolder(one.path), experiment.method.space) for one in trained]
     task = loaded[0].task
+    if task.kind != "segmentation" and len({one.task.image_size for one in loaded}) > 1:
+        raise SettingsError(
+            f"Trainings that answer together see images of one size; those of {trained[0].network} were tuned to "
+            "several. Name some with --members, as in --members " + trained[0].path.name
+        )
     recorded = experiment.machine
     machine = Machine(
         recorded.threads or 1,

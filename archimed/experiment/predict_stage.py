@@ -126,16 +126,20 @@ def read_case(ensemble: Ensemble, case: UnlabelledCase, stored: str) -> tuple[Te
         )
     if len(image) != task.channels:
         raise DataError(wrong_channels(task, case.name, len(image)))
-    full = {name.removeprefix("torch."): value for name, value in ((str(one), FULL_SCALE[one]) for one in FULL_SCALE)}
-    mine = str(image.dtype).removeprefix("torch.")
-    if mine != stored and mine in full and stored in full:
-        raise DataError(
-            f"The run's images are {stored}, up to {full[stored]:g}; {case.name} is {mine}, up to {full[mine]:g}. "
-            "Save it like them."
-        )
+    check_type(str(image.dtype).removeprefix("torch."), stored, case.name)
     if image.is_floating_point() and not bool(torch.isfinite(image).all()):
         raise DataError(f"Pixels must be finite numbers; {case.name} holds NaN or infinity. Repair or leave it out.")
     return image, source
+
+
+def check_type(mine: str, stored: str, name: str) -> None:
+    """Raise DataError if a picture has other full scales than the run's: what is white in one is dark in the other."""
+    full = {str(dtype).removeprefix("torch."): scale for dtype, scale in FULL_SCALE.items()}
+    if mine != stored and mine in full and stored in full:
+        raise DataError(
+            f"The run's images are {stored}, up to {full[stored]:g}; {name} is {mine}, up to {full[mine]:g}. "
+            "Save it like them."
+        )
 
 
 def wrong_channels(task: ImagingTask, name: str, found: int) -> str:

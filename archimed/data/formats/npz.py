@@ -1,15 +1,16 @@
 """MedMNIST-style `.npz` files: {train,val,test}_images, _labels and, optionally, _patients; 2D and 3D.
 
 Images are [case, *space] (grey) or [case, *space, channel] with one to four channels; labels [case] or [case, 1] hold
-class numbers, [case, label] zeros and ones. A file named like a published set takes its class names. An array
-`channel_names` names the channels.
+class numbers, [case, label] zeros and ones. In place of labels, {train,val,test}_masks [case, *space] may hold a class
+number for every pixel. A file named like a published set takes its class names. An array `channel_names` names the
+channels.
 """
 
 import math
 import tokenize
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -18,35 +19,43 @@ from torch import Tensor
 from archimed.data.arrays import Arrays
 from archimed.data.dataset import SPLIT_NAMES, Case, Dataset
 from archimed.data.formats.medmnist_sets import MEDMNIST, published
+from archimed.data.preparation.assembly import segmentation
 from archimed.data.problems import Problems
 from archimed.data.readers.decoding import DECODER_ERRORS
 from archimed.data.readers.voxels import RATIO, check_room
 from archimed.errors import DataError
 from archimed.task import ImagingTask, TaskKind
 
+MaskValues = Literal["auto", "classes", "foreground"]
 PREFIXES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+LARGEST_CLASS = 255  # masks are kept as uint8
 MOST_CHANNELS = 4  # a last axis no longer than this holds channels
 
 
-def read_npz(path: Path, problems: Problems, ordinal: bool = False) -> Dataset:
+def read_npz(path: Path, problems: Problems, ordinal: bool = False, mask_values: MaskValues = "auto") -> Dataset:
     """The data set of one file; flaws of single cases are reported to `problems`, of the file raised as DataError.
 
-    More than two classes are grades in order if `ordinal` says so.
+    More than two classes are grades in order if `ordinal` says so; for `mask_values` see the setting of that name.
     """
     arrays = _Arrays(path)
     splits = [name for name in SPLIT_NAMES if arrays.has(name)]
     images = _join([arrays.get(name, "images") for name in splits], "images", path)
-    labels = _join([arrays.get(name, "labels") for name in splits], "labels", path)
+    role = arrays.role
+    labels = _join([arrays.get(name, role) for name in splits], role, path)
     patients = [arrays.get(name, "patients") for name in splits] if arrays.has("train", "patients") else None
     cases = []
     for order, name in enumerate(splits):
-        count = len(arrays.get(name, "labels"))
+        count = len(arrays.get(name, "images"))
         for number in range(count):
             case_id = f"{name}-{number:05d}"
             patient = case_id if patients is None else str(patients[order].reshape(-1)[number])
             cases.append(Case(case_id, patient, split=name, origin=f"{name} image {number} of {path.name}"))
     stem = published(path.stem)
-    kind, class_names, target = _target(labels, stem, path)
+    masks = None
+    if role == "masks":
+        kind, class_names, target, masks = _masks(labels, images, mask_values, problems, path)
+    else:
+        kind, class_names, target = _target(labels, stem, path)
     if ordinal and kind == "multi-class":
         kind = "ordinal"
     tensor = torch.from_numpy(_channels_first(_plain_type(images, path), path))
@@ -58,6 +67,7 @@ def read_npz(path: Path, problems: Problems, ordinal: bool = False) -> Dataset:
         cases=tuple(cases),
         images=Arrays.of(tensor),
         target=target,
+        masks=masks,
         channel_names=_channel_names(arrays, tensor.shape[1]),
         patients_known=patients is not None,
         medmnist_flag=path.stem if stem else None,
@@ -116,12 +126,17 @@ class _Arrays:
             f"{', '.join(sorted(self.found)) or 'nothing'}. Rename its arrays."
         )
 
+    @property
+    def role(self) -> str:
+        """What the file tells of its images: labels or masks."""
+        return "masks" if self.has("train", "masks") and not self.has("train", "labels") else "labels"
+
     def _check(self, split: str) -> None:
-        roles = ["images", "labels", *(["patients"] if self.has("train", "patients") else [])]
+        roles = ["images", self.role, *(["patients"] if self.has("train", "patients") else [])]
         lengths = {role: len(np.atleast_1d(self.get(split, role))) for role in roles}
         if len(set(lengths.values())) != 1 or not lengths["images"]:
             raise DataError(
-                f"Every split needs as many labels as images, and at least one; {split} of {self.path} has "
+                f"Every split needs as many {self.role} as images, and at least one; {split} of {self.path} has "
                 f"{', '.join(f'{count} {role}' for role, count in lengths.items())}. Repair the file."
             )
 
@@ -208,6 +223,23 @@ def _target(labels: np.ndarray, stem: tuple[str, int] | None, path: Path) -> tup
     values, target = np.unique(classes.astype(np.int64), return_inverse=True)
     kind: TaskKind = "binary" if len(values) == 2 else "multi-class"
     return kind, tuple(str(value) for value in values), torch.from_numpy(target.astype(np.int64))
+
+
+def _masks(
+    values: np.ndarray, images: np.ndarray, mask_values: MaskValues, problems: Problems, path: Path
+) -> tuple[TaskKind, tuple[str, ...], Tensor, Arrays]:
+    """Task kind, class names, which classes occur in each mask, and the masks."""
+    if images.shape[: values.ndim] != values.shape or values.ndim not in (3, 4):
+        raise DataError(
+            f"Masks must have the sizes of their images; those of {path} are {list(values.shape)} for images "
+            f"{list(images.shape)}. Save [case, *space]."
+        )
+    whole = np.issubdtype(values.dtype, np.integer) or values.dtype == bool
+    if not whole or values.min() < 0 or values.max() > LARGEST_CLASS:
+        raise DataError(f"Masks hold class numbers from 0 to {LARGEST_CLASS}; those of {path} do not. Save uint8.")
+    numbers = (values > 0 if mask_values == "foreground" else values).astype(np.uint8)
+    found = [np.unique(mask).tolist() for mask in numbers]
+    return segmentation(Arrays.of(torch.from_numpy(numbers)), found, (), mask_values, problems)
 
 
 def _report_nan(images: Tensor, cases: list[Case], problems: Problems) -> None:

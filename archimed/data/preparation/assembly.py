@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -189,7 +189,8 @@ def _target(
 ) -> tuple[TaskKind, tuple[str, ...], Tensor, Arrays | None]:
     """Kind of task, classes, target and masks with class numbers."""
     if found.masks is not None:
-        return _segmentation(found.masks, found.facts.mask_values, listing, settings, problems)
+        values = found.facts.mask_values
+        return segmentation(found.masks, values, listing.mask_names, settings.mask_values, problems)
     if listing.label_names:
         labels = torch.tensor([entry.label for entry in entries], dtype=torch.float32)
         return "multi-label", listing.label_names, labels, None
@@ -210,26 +211,38 @@ def _target(
     return kind, tuple(names), torch.tensor([number[word] for word in words], dtype=torch.int64), None
 
 
-def _segmentation(
-    masks: Arrays, values_of_case: list[list[int]], listing: Listing, settings: DataSettings, problems: Problems
+def segmentation(
+    masks: Arrays,
+    values_of_case: Sequence[Sequence[int]],
+    mask_names: tuple[str, ...],
+    mask_values: Literal["auto", "classes", "foreground"],
+    problems: Problems,
 ) -> tuple[TaskKind, tuple[str, ...], Tensor, Arrays]:
-    """Mask values as consecutive class numbers, and which of them occur in each case."""
+    """Mask values as consecutive class numbers, and which of them occur in each case.
+
+    Args:
+        masks: of each case.
+        values_of_case: the values that each mask holds.
+        mask_names: classes by their values, the background first; empty where nothing names them.
+        mask_values: the setting `data.mask_values`; with `foreground`, masks hold zeros and ones.
+        problems: flaws go there.
+    """
     occurs = torch.zeros(len(masks), 256, dtype=torch.bool)
     for case, present in enumerate(values_of_case):
         occurs[case, present] = True
     values = torch.nonzero(occurs.any(0)).flatten().tolist()
-    if settings.mask_values == "foreground":
-        foreground = listing.mask_names[1] if len(listing.mask_names) == 2 else "foreground"
+    if mask_values == "foreground":
+        foreground = mask_names[1] if len(mask_names) == 2 else "foreground"
         return "segmentation", ("background", foreground), occurs[:, :2].float(), masks
-    if listing.mask_names:
-        unknown = [value for value in values if value >= len(listing.mask_names)]
+    if mask_names:
+        unknown = [value for value in values if value >= len(mask_names)]
         if unknown:
             problems.fatal(
-                f"Masks hold only the classes that are named, 0 to {len(listing.mask_names) - 1}; "
+                f"Masks hold only the classes that are named, 0 to {len(mask_names) - 1}; "
                 f"some hold {unknown[0]}. Name the class or repair the masks."
             )
-        return "segmentation", listing.mask_names, occurs[:, : len(listing.mask_names)].float(), masks
-    if settings.mask_values == "auto" and len(values) > MOST_CLASSES:
+        return "segmentation", mask_names, occurs[:, : len(mask_names)].float(), masks
+    if mask_values == "auto" and len(values) > MOST_CLASSES:
         problems.fatal(
             f"Masks of classes have at most {MOST_CLASSES} values; these have {len(values)}. If all above zero is one "
             "class: --set data.mask_values=foreground; else --set data.mask_values=classes."
