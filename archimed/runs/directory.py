@@ -179,7 +179,7 @@ class RunDirectory:
                     f"An output folder holds one run; {self.path} belongs to another: {difference}. "
                     "Choose another --out, or delete the folder."
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(e.name != ".lock" for e in self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or not all(map(is_leftover, self.path.iterdir()))):
             raise RunError(f"An output folder is new or empty; {self.path} holds other files. Choose another --out.")
 
     def begin(self, document: Mapping[str, Any]) -> None:
@@ -241,6 +241,11 @@ def read_place(name: str) -> tuple[int, int, str | None] | None:
     """Fold, seed and data set from what `place_name` gave; None if it is no such name."""
     found = PLACE.fullmatch(name)
     return (int(found["fold"]), int(found["seed"]), found["dataset"]) if found else None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a process that was killed before its run began may have left this."""
+    return path.name == ".lock" or path.match(".*.part")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -214,3 +214,13 @@ def test_a_folder_in_which_a_run_began_stays(run: RunDirectory) -> None:
 )
 def test_the_first_difference(stored: object, wanted: object, told: str | None) -> None:
     assert first_difference(stored, wanted) == told
+
+
+def test_a_folder_in_which_a_process_was_killed_before_its_run_began_is_empty(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for name in (".lock", ".experiment.yaml.123.part"):
+        (tmp_path / name).write_text("method: ")
+    run.check({"method": "x"})
+    with run.locked():
+        run.begin({"method": "x"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "experiment.yaml"]
