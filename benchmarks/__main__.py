@@ -2,13 +2,14 @@
 
 import sys
 
-from benchmarks import loading, masks, scoring, stages, supernet, training, weave, zen
+from benchmarks import loading, masks, scaling, scoring, stages, supernet, training, weave, zen
 
 PARTS = {
     "scoring": scoring.main,
     "training": training.main,
     "masks": masks.main,
     "loading": loading.main,
+    "scaling": scaling.main,
     "supernet": supernet.main,
     "weave": weave.main,
     "stages": stages.main,
