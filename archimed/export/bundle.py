@@ -22,10 +22,8 @@ def write_bundle(exported: Exported, folder: Path) -> Written:
     text = checked_source(exported)
     write_text(folder / "scripts" / "__init__.py", "")
     write_text(folder / "scripts" / "network.py", text.replace("weights.safetensors", "models/model.pt"))
-    write_text(
-        folder / "scripts" / "workflow.py",
-        functions_source(ABOUT_WORKFLOW, (WORKFLOW, "Images"), (WORKFLOW, "Windows"), (WORKFLOW, "Evaluator")),
-    )
+    parts = [(WORKFLOW, name) for name in ("Images", "Windows", "Evaluator")]
+    write_text(folder / "scripts" / "workflow.py", functions_source(ABOUT_WORKFLOW, parts, ["run"]))
     (folder / "models").mkdir(parents=True, exist_ok=True)
     torch.save(exported.network.state_dict(), folder / "models" / "model.pt")
     write_json(folder / "configs" / "metadata.json", metadata(exported))

@@ -57,19 +57,22 @@ def model_card(
 
 def what_it_is(summary: Record, network: str, task: ImagingTask, place: str) -> Iterator[str]:
     """What the network answers, and where it comes from."""
-    size = " x ".join(map(str, task.image_size))
+    size, names = " x ".join(map(str, task.image_size)), "; ".join(task.class_names)
     answers = {
-        "segmentation": f"gives each pixel one of the classes {', '.join(task.class_names)}",
-        "multi-label": f"says of each of the labels {', '.join(task.class_names)} how likely an image has it",
-    }.get(task.kind, f"gives an image one of the classes {', '.join(task.class_names)}, with probabilities")
-    yield f"\nThis network {answers}. It takes images of {size} pixels and {task.channels} channel(s)."
+        "segmentation": f"gives each pixel one of the classes: {names}",
+        "multi-label": f"says how likely an image has each of the labels: {names}",
+    }.get(task.kind, f"gives an image probabilities of the classes: {names}")
+    channels = "1 channel" if task.channels == 1 else f"{task.channels} channels"
+    larger = "; larger ones by windows" if task.kind == "segmentation" else ""
+    yield f"\nThis network {answers}. It takes images of {size} pixels and {channels}{larger}."
     chosen = "is what the method chose" if network == summary["chosen"] else f"stands beside {summary['chosen']}"
-    yield f"It is of an archimed run of {summary['method']} and {chosen}; exported is {place}.\n"
+    yield f"It is of an archimed run of {summary['method']} and {chosen}; exported is {place}."
 
 
 def intended_use(task: ImagingTask) -> Iterator[str]:
     """What it is for."""
-    yield f"Research on {task.kind} of images like those below, by people who can judge its answers."
+    what = {"segmentation": "the segmentation", "multi-label": "findings"}.get(task.kind, "the classification")
+    yield f"Research on {what} of images like those below, by people who can judge its answers."
     yield "It is no medical device: no diagnosis and no treatment may rest on it."
 
 
@@ -82,15 +85,14 @@ def cautions(summary: Record, data: Record) -> list[str]:
 
 def data_table(data: Record, task: ImagingTask) -> Iterator[str]:
     """Cases, patients and classes by split."""
-    patients = (
-        f"{data['patients']} patients" if data.get("patients") else "patients unknown: each case counts as its own"
-    )
-    yield f"{data['name']}: {data['cases']} cases, {patients}. Splits of the first of {data['folds']} fold(s):\n"
+    known = f"{data['patients']} patients" if data.get("patients") else "patients unknown: each case counts as its own"
+    first = "" if data["folds"] == 1 else f" of the first of {data['folds']} folds"
+    yield f"{data['name']}: {data['cases']} cases, {known}. Cases by split{first}, and in which a class occurs:\n"
     rows = []
     for split in SPLIT_NAMES:
-        part = data["splits"][split]
-        counts = data["counts"][split]
-        rows.append([split, part["cases"], part["patients"], *(counts.get(name, 0) for name in task.class_names)])
+        part, counts = data["splits"][split], data["counts"][split]
+        patients = "unknown" if part["patients"] is None else part["patients"]
+        rows.append([split, part["cases"], patients, *(counts.get(name, 0) for name in task.class_names)])
     yield from table(["split", "cases", "patients", *task.class_names], rows)
     if data.get("spacing_mm"):
         median = data["spacing_mm"].get("median")
@@ -101,7 +103,8 @@ def results(summary: Record, network: str, data: Record) -> Iterator[str]:
     """Test metrics with their intervals, and by group where the run knows groups."""
     found = own_results(summary, network, data)
     repeats = len(found.get("repeats", ())) or 1
-    yield f"On the test part, which nothing was chosen on; mean of {repeats} training(s) with 95 % intervals:\n"
+    mean = "of one training" if repeats == 1 else f"the mean of {repeats} trainings"
+    yield f"On the test part, by which nothing was chosen; {mean}, with 95 % intervals:\n"
     cells = {name: cell for name, cell in found["test"].items() if isinstance(cell, Mapping)}
     yield from table(["metric", "value", "interval"], [metric_row(name, cell) for name, cell in cells.items()])
     groups = summary.get("lesion_size") or {}
@@ -113,6 +116,10 @@ def results(summary: Record, network: str, data: Record) -> Iterator[str]:
     for name, measured in found.get("classes", {}).get("test", {}).items():
         yield f"\nOf the class {name}:\n"
         yield from table(["metric", "value", "interval"], [metric_row(*one) for one in measured.items()])
+    calibration = (summary.get("calibration") or {}).get(network)
+    if calibration:
+        error = number(calibration["expected_calibration_error"])
+        yield f"\nExpected calibration error: {error}. Probabilities are the network's own, not calibrated."
     labels = (summary.get("labels") or {}).get("networks", {}).get(network, ())
     if labels:
         yield "\nBy label:\n"

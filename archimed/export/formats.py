@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archimed.errors import SettingsError
-from archimed.export.exported import Exported, Written
+from archimed.export.exported import TOLERANCE, Exported, Written
 from archimed.export.expressions import UnwritableError
 from archimed.export.network_source import libraries, network_source
 from archimed.export.predict_source import predict_source
@@ -45,7 +45,7 @@ def checked_source(exported: Exported) -> str:
     for dims in (task.spatial_dims, None):
         try:
             text = network_source(exported.network, exported.calls, dims, about, answers)
-            rebuilt(text).load_state_dict(exported.network.state_dict())
+            check_same(rebuilt(text), exported)
         except UnwritableError as error:
             raise SettingsError(
                 f"A network is written out as the calls that built it; of this one {error}. Export it as pt2 or onnx."
@@ -55,6 +55,15 @@ def checked_source(exported: Exported) -> str:
         else:
             return text
     raise RuntimeError(f"The source of the network does not build it ({failed}).")
+
+
+def check_same(network: nn.Module, exported: Exported) -> None:
+    """Raise RuntimeError unless the network takes the exported one's weights, and then gives the same."""
+    network.load_state_dict(exported.network.state_dict())
+    images = example(exported)
+    with torch.inference_mode():
+        if not torch.allclose(network.eval()(images), exported.network(images), atol=TOLERANCE):
+            raise RuntimeError("it gives other logits")
 
 
 def rebuilt(text: str) -> nn.Module:
@@ -89,7 +98,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def write_pt2(exported: Exported, folder: Path) -> Written:
     """model.pt2, for batches of any number of images."""
     program = torch.export.export(
-        exported.network, (example(exported),), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
+        exported.network, (example(exported),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=False
     )
     torch.export.save(program, folder / "model.pt2", extra_files={"preprocess.json": told(exported)})
     return with_prediction(exported, "pt2", folder, Written((Path("model.pt2"),), ("torch", "numpy")))

@@ -1,5 +1,7 @@
 """predict.py: the functions of `archimed.export.standalone` written out as one file, for one format."""
 
+from collections.abc import Sequence
+
 from archimed.export.definitions import Closure
 from archimed.export.expressions import Reference
 from archimed.export.network_source import file_text
@@ -20,6 +22,9 @@ def predict_source(form: str) -> str:
     return file_text(ABOUT, closure, f'if __name__ == "__main__":\n    main({loader})')
 
 
-def functions_source(about: str, *names: tuple[str, str]) -> str:
-    """The text of a file of some functions and classes, each by module and name, and of what they need."""
-    return file_text(about, Closure([Reference(*name) for name in names], None), "")
+def functions_source(about: str, names: Sequence[tuple[str, str]], called: Sequence[str]) -> str:
+    """The text of a file of some functions and classes, each by module and name, and of what they need.
+
+    `called` are methods that are called from elsewhere.
+    """
+    return file_text(about, Closure([Reference(*name) for name in names], None, called), "")

@@ -73,8 +73,7 @@ def steps(rule: Mapping[str, Any]) -> list[str]:
         told.append("Round CT to whole Hounsfield units.")
     if "mr" in rule["kinds"] and rule["mr_by_case"]:
         told.append("Standardise MR by the mean and deviation of the case's own non-zero voxels.")
-    clipped = "Clip each channel to [low, high]; then " if rule["normalisation"]["low"] else ""
-    told.append(f"{clipped}value / full_scale, minus mean, divided by std, by channel.")
+    told += [scaled(rule, channel) for channel in range(len(rule["channels"]))]
     told.append(
         {
             "classes": "The network gives logits; softmax gives probabilities of the classes.",
@@ -84,3 +83,12 @@ def steps(rule: Mapping[str, Any]) -> list[str]:
         }[rule["answer"]["kind"]]
     )
     return told
+
+
+def scaled(rule: Mapping[str, Any], channel: int) -> str:
+    """What is done to the values of one channel, in words."""
+    by = rule["normalisation"]
+    low, high = (by[end][channel] if by[end] else None for end in ("low", "high"))
+    clip = f"clip to {low:g} to {high:g}, then " if low is not None and high is not None else ""
+    mean, std = by["mean"][channel], by["std"][channel]
+    return f"{rule['channels'][channel]}: {clip}(value / {by['full_scale']:g} - {mean:.6g}) / {std:.6g}."

@@ -69,9 +69,9 @@ pip install {install}
 ## Use
 
 {use}
-Images are pictures (PNG, JPEG, TIFF; Pillow), NIfTI volumes (nibabel), arrays of stored values (.npy), or one .npz file
-of arrays that are prepared already, by case. Several modalities of one case are files joined by a comma, in the order
-of the channels. DICOM series are for `archimed predict`, or to be converted first. Written are {answers}.
+Images are pictures (PNG, JPEG, TIFF; Pillow), NIfTI volumes (nibabel, scipy), arrays of stored values (.npy), or one
+.npz file of arrays that are prepared already, by case. Several modalities of one case are files joined by a comma, in
+the order of the channels. DICOM series are for `archimed predict`, or to be converted first. Written are {answers}.
 {notes}
 ## Files
 

@@ -163,8 +163,10 @@ def _is_ndim(node: ast.AST) -> bool:
 
 
 def _without_redrawing(source: Source) -> Iterator[Edit]:
+    """What draws first weights, and flags that are never set."""
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.FunctionDef) and node.name == REDRAWING:
+        flag = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in NEVER
+        if flag or (isinstance(node, ast.FunctionDef) and node.name == REDRAWING):
             yield source.without_lines(node)
 
 

@@ -125,14 +125,14 @@ class SliceNetwork(nn.Module):
 
     def forward(self, volumes: Float[Tensor, "batch channel depth height width"]) -> Float[Tensor, "batch output"]:
         """Logits of each volume."""
-        images = volumes[torch.arange(len(volumes), device=volumes.device), :, self.chosen(volumes)]
+        images = volumes[torch.arange(volumes.shape[0], device=volumes.device), :, self.chosen(volumes)]
         logits: Tensor = self.network(images)
         return logits
 
     def chosen(self, volumes: Float[Tensor, "batch channel depth height width"]) -> Int[Tensor, " batch"]:
         """The slice of each volume that is looked at."""
         if self.view == "central-slice":
-            return torch.full((len(volumes),), volumes.shape[2] // 2, device=volumes.device)
+            return torch.full((volumes.shape[0],), volumes.shape[2] // 2, device=volumes.device)
         return largest_slices(bright(volumes[:, self.guide]))
 
 
