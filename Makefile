@@ -1,14 +1,17 @@
 # The whole workflow. `make demo` and `make test` need nothing but Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+# exact versions that the tests run with; CONSTRAINTS=/dev/null takes the newest that pyproject.toml allows
+CONSTRAINTS ?= constraints.txt
+MINUTES ?= 10
 
-.PHONY: install demo test check format bench docs clean
+.PHONY: install demo test check format bench docs trust clean
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
 demo: install  ## the main job on the built-in phantom; prints where report.html is
@@ -25,6 +28,9 @@ check: install  ## lint, format and types
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+trust: install  ## ten minutes of kills, hostile files and damaged runs; MOMENTS=200 for longer
+	$(BIN)/python -m tests.trust --minutes $(MINUTES) $(if $(MOMENTS),--moments $(MOMENTS))
 
 bench: install  ## ratios against the floor and, where PEER_DIR names their code, against peers
 	$(BIN)/python -m benchmarks
