@@ -152,6 +152,8 @@ def proof_of(directory: RunDirectory, experiment: Experiment, trained: Trained, 
     except (ArchimedError, OSError) as error:
         return Proof(None, (), " ".join(str(error).split()))
     test = dataset.folds[trained.fold].test
+    if not test:
+        return Proof(None, (), "the run has no test cases")
     count = min(MOST_CASES, len(test))
     return Proof(dataset, tuple(test[place * len(test) // count] for place in range(count)))
 

@@ -14,7 +14,7 @@ from archimed.export.network_source import libraries, network_source
 from archimed.export.predict_source import predict_source
 from archimed.files import write_json, write_text
 
-OPSET = 20  # of ONNX: the first with all that the networks use, GridSample and ReduceMax of integers among it
+OPSET = 20  # of ONNX: what PyTorch writes unless told otherwise
 EXAMPLES = 2  # images in the batch that a graph is taken of
 
 
