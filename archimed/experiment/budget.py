@@ -18,6 +18,7 @@ from archimed.methods.baselines import DROP_ORDER
 SEARCH_SHARE = 1 / 3
 RESERVE_SHARE = 0.05  # evaluation and report
 RESERVE_SECONDS = 10.0
+SHARE_OF_TRIALS = 0.005  # for each step that foretells an epoch
 SURE = 0.9  # of the time for training is planned with: a few steps foretell an epoch to about a tenth
 LEAST_EPOCHS = 10  # fewer, and baselines are dropped first
 

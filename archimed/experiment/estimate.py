@@ -23,6 +23,8 @@ from archimed.training.recipe import passes_per_epoch
 from archimed.training.steps import fitting_step, least_batch, make_optimizer
 
 TRIAL_STEPS = 2
+TRIAL_SECONDS = 3.0  # of a step at most
+FEW_IMAGES = 8  # of the first steps
 CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
 VALIDATION_COST = 1 / 3  # of an image in validation, in units of its training: one pass of three
 
@@ -95,8 +97,13 @@ def search_seconds(bench: Workbench, repeat: Repeat) -> float:
     return method.search_seconds(search_problem(bench, method, repeat))
 
 
-def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 0) -> float:
-    """Time of one epoch of training and validation, from a few steps; of a network that is fitted once, its share."""
+def epoch_seconds(
+    bench: Workbench, selection: Selection, dataset_number: int = 0, trial_seconds: float = TRIAL_SECONDS
+) -> float:
+    """Time of one epoch of training and validation, from a few steps; of a network that is fitted once, its share.
+
+    The steps are on whole batches if each takes `trial_seconds` at most, else on as many images as do.
+    """
     dataset, recipe = bench.training_sets[dataset_number], bench.experiment.method.training
     fold = dataset.folds[0]
     normalise = bench.normalisation(dataset, 0)
@@ -113,17 +120,23 @@ def epoch_seconds(bench: Workbench, selection: Selection, dataset_number: int = 
             cases = len(fold.train) + len(fold.validation)
             return (time.perf_counter() - started) / len(batch) * cases / recipe.epochs
         optimizer = make_optimizer(network, recipe)
-        times, parts = [], 1
-        for _ in range(TRIAL_STEPS + 1):
+
+        def step(count: int) -> float:
             started = time.perf_counter()
-            _, parts = fitting_step(
-                network, optimizer, images=images, target=target, weights=None, machine=bench.machine, parts=parts
+            fitting_step(
+                network, optimizer, images=images[:count], target=target[:count], weights=None, machine=bench.machine
             )
             if images.is_cuda:
                 torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
+            return time.perf_counter() - started
+
+        few = min(FEW_IMAGES, len(batch))
+        heat = min(step(few), step(few))  # the first sets up the kernels
+        count = min(len(batch), max(few, int(few * trial_seconds / heat)))
+        step(count)
+        best = min(step(count) for _ in range(TRIAL_STEPS)) * len(batch) / count
     steps = math.ceil(len(fold.train) / len(batch)) * passes_per_epoch(recipe, len(fold.train))
-    return min(times[1:]) * (steps + VALIDATION_COST * validation_images(dataset, task) / len(batch))
+    return best * (steps + VALIDATION_COST * validation_images(dataset, task) / len(batch))
 
 
 def validation_images(dataset: Dataset, task: ImagingTask) -> int:

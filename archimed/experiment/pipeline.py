@@ -11,8 +11,8 @@ from typing import Any
 from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.inspection.describe import describe, patients_of_cases
 from archimed.errors import RunError
-from archimed.experiment.budget import SURE, Budget, TrainingPlan, plan_training
-from archimed.experiment.estimate import epoch_seconds
+from archimed.experiment.budget import SHARE_OF_TRIALS, SURE, Budget, TrainingPlan, plan_training
+from archimed.experiment.estimate import TRIAL_SECONDS, epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
 from archimed.experiment.own_modalities import with_named_modalities, with_recorded_modalities
 from archimed.experiment.preflight import check_before_start, check_kind
@@ -229,9 +229,10 @@ def apply_plan(bench: Workbench, budget: Budget) -> None:
             return
         bench.observer.stage("fit training into the time budget")
         per_epoch: dict[str, float] = {}
+        trial = min(TRIAL_SECONDS, SHARE_OF_TRIALS * budget.seconds)
         for job in jobs(bench):
-            name = job.selection.network
-            per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection, job.repeat.dataset)
+            name, dataset = job.selection.network, job.repeat.dataset
+            per_epoch[name] = per_epoch.get(name, 0.0) + epoch_seconds(bench, job.selection, dataset, trial)
         method = bench.experiment.method
         at_once = min(bench.experiment.crew.workers, len(jobs(bench)))
         seconds = SURE * at_once * budget.left_for_training()

@@ -6,6 +6,8 @@ working folder is sent anywhere. What is sent to the nodes is the order: the eva
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
@@ -35,7 +37,8 @@ def connected(cluster: str, processors: int) -> Iterator[Any]:
     ray = ray_library()
     ours = not ray.is_initialized()
     if ours:
-        _connect(ray, cluster, processors)
+        with _own_signal_handlers():
+            _connect(ray, cluster, processors)
     try:
         yield ray
     finally:
@@ -71,6 +74,19 @@ def ray_library() -> Any:
             "--cluster needs Ray, which is not installed. Install it with: pip install 'archimed[cluster]'"
         ) from None
     return ray
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put back what Ray puts in place of this program's own ways to end."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in zip(numbers, handlers, strict=True):
+                signal.signal(number, handler)
 
 
 def _connect(ray: Any, cluster: str, processors: int) -> None:
