@@ -1,6 +1,6 @@
 """The one form in which every reader hands over its data: task, cases, images, targets and folds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ class Case:
         lesion_area: share of the image that the lesion covers, 0 to 1; None if unknown.
         origin: where a message should point to, for example "row 12 of cases.csv".
         from_dicom: whether its image was read from DICOM; reports then show no picture of it unless asked.
+        groups: what is known of the patient and the device: sex, age in years, scanner; kept in memory only.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Case:
     lesion_area: float | None = None
     origin: str = ""
     from_dicom: bool = False
+    groups: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class DataSettings:
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="where a table keeps what: by role (id, image, image_<modality>, label, label_<name>, mask, "
-        "patient, split, fold, region, lesion_area) the name of a column or a template as in images/{image}; an empty "
-        "name switches a role off",
+        "patient, split, fold, region, lesion_area, sex, age, scanner) the name of a column or a template as in "
+        "images/{image}; an empty name switches a role off",
     )
     label_columns: tuple[str, ...] = Field(
         default=(), description="columns of a table that hold the labels of a multi-label task (0, 1, empty = unknown)"

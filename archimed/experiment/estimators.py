@@ -149,7 +149,8 @@ class ArchimedClassifier(ClassifierMixin, _ArrayEstimator):  # type: ignore[misc
         Raises:
             ArchimedError: the data or settings cannot be used; the message says what to do.
         """
-        target, numbers = np.asarray(y), np.zeros(0)
+        target = np.asarray(y)
+        numbers: np.ndarray
         if target.ndim == 2 and target.shape[1] > 1:
             self.classes_ = np.arange(target.shape[1])
             numbers = target.astype(np.float32)

@@ -15,6 +15,8 @@ from archimed.evaluation.bootstrap import RepeatPredictions, Tested
 from archimed.evaluation.intervals import metric_intervals
 from archimed.evaluation.masks import RepeatMasks
 from archimed.experiment.answering import answered
+from archimed.experiment.drift import drift_cautions, drift_of
+from archimed.experiment.group_summary import group_results
 from archimed.experiment.mask_summary import mask_cautions_of, mask_results
 from archimed.experiment.networks import StoredNetwork, load_network
 from archimed.experiment.predictions import SplitPredictions, write_predictions
@@ -188,6 +190,8 @@ def summarise(
             **(mask_results(dataset, {"test": masks}, experiment, name) if masks else {}),
             "test_of_the_run": test_of_the_run(inside.get(first.network, {}), first.dataset),
         }
+    fingerprint = read_json(RunDirectory(run).data)
+    drift = drift_of(dataset, fingerprint) if "channels" in fingerprint else None
     told = mask_cautions_of(networks[next(iter(networks))], next(iter(networks)), settings) if dataset.masks else []
     summary = {
         "method": experiment.method.name,
@@ -195,8 +199,11 @@ def summarise(
         "task": asdict(dataset.task),
         "trained_on": list(experiment.sources),
         "networks": networks,
+        "groups": group_results(dataset, repeats, experiment.seed, settings),
+        "drift": drift,
         "cautions": [
             f"All {len(dataset.cases)} cases of {dataset.name} were predicted; nothing was trained or chosen on them.",
+            *(drift_cautions(drift) if drift else []),
             *told,
             *dataset.notes,
         ],

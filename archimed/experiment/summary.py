@@ -14,10 +14,14 @@ from archimed.evaluation.significance import compare_with
 from archimed.evaluation.thresholds import undecided_labels
 from archimed.experiment.budget import TrainingPlan
 from archimed.experiment.class_summary import class_results, no_class_results
+from archimed.experiment.group_summary import group_results
+from archimed.experiment.latency import seconds_per_case
 from archimed.experiment.mask_summary import in_one_unit, mask_cautions_of, own_mask_results
+from archimed.experiment.networks import load_network
 from archimed.experiment.repeats import repeats_of
 from archimed.experiment.search_stage import search_scope, wanted_networks
 from archimed.experiment.train_stage import Job, jobs
+from archimed.experiment.tuned import dataset_of
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.files import read_json, read_lines, write_json
 from archimed.task import ImagingTask
@@ -67,6 +71,7 @@ def summarise(bench: Workbench, evaluate_seconds: float) -> None:
                 "search": sum(line["seconds"] for log in logs for line in read_lines(log)),
                 "train": sum(network["seconds"] for part in parts for network in part.networks.values()),
                 "evaluate": evaluate_seconds,
+                "case": {name: latency(bench, members[0]) for name, members in parts[0].by_network.items()},
             },
             **results,
         },
@@ -84,6 +89,14 @@ def of_dataset(bench: Workbench, number: int) -> OfDataset:
     return OfDataset(number, by_network, tests, networks, compared(bench, tests))
 
 
+def latency(bench: Workbench, job: Job) -> float:
+    """Seconds that a trained network takes for one case, on this machine: the first validation case of its fold."""
+    stored = load_network(job.folder, job.selection.space)
+    dataset = dataset_of(bench, job.selection.network, job.repeat)
+    (row,) = dataset.rows(dataset.folds[job.repeat.fold].validation[:1])
+    return seconds_per_case(stored, dataset.images[row], bench.machine)
+
+
 def of_one(bench: Workbench, part: OfDataset) -> dict[str, Any]:
     """The results of a run of one data set."""
     is_segmentation = bench.training_sets[part.number].masks is not None
@@ -91,6 +104,12 @@ def of_one(bench: Workbench, part: OfDataset) -> dict[str, Any]:
         "networks": part.networks,
         "comparisons": part.comparisons,
         **(no_class_results() if is_segmentation else class_results(bench, part.by_network)),
+        "groups": group_results(
+            bench.training_sets[part.number],
+            {name: repeats_of(bench, members, "test") for name, members in part.by_network.items()},
+            bench.experiment.seed,
+            bench.experiment.evaluation,
+        ),
     }
 
 

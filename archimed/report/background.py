@@ -145,13 +145,22 @@ def cost_table(run: Run) -> Table:
 
 
 def size_table(run: Run) -> Table:
-    """Size, cost and training time of every network."""
+    """Size, cost and training time of every network, and how long it takes for one case on the run's machine."""
+    cases = mapping(mapping(run.summary, "seconds"), "case")
     rows = []
     for name, results in run.networks.items():
         cells = [amount(results.get("parameters")), amount(results.get("macs")), duration(results.get("seconds"))]
-        rows.append([network_name(name), *cells])
-    head = ["Network", "Parameters", f"MACs per {counted_on(run)}", "Training"]
+        rows.append(
+            [network_name(name), *cells, *([milliseconds(cases[name])] if name in cases else [""] * bool(cases))]
+        )
+    head = ["Network", "Parameters", f"MACs per {counted_on(run)}", "Training", *(["One case"] if cases else [])]
     return Table("sizes", "Size and cost of the networks", head, rows)
+
+
+def milliseconds(seconds: object) -> str:
+    """A short time, as in 3.2 ms."""
+    found = number(seconds)
+    return "" if found is None else f"{1000 * found:.3g} ms" if found < 1 else f"{found:.2g} s"
 
 
 def counted_on(run: Run) -> str:

@@ -10,7 +10,8 @@ from archimed.data.formats.fields import UNKNOWN, enumerated, nearest, plain_tex
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
 
-ROLES = ("id", "image", "label", "mask", "patient", "split", "fold", "region", "lesion_area")
+ROLES = ("id", "image", "label", "mask", "patient", "split", "fold", "region", "lesion_area", "sex", "age", "scanner")
+GROUPS = ("sex", "age", "scanner")  # by which results are told apart
 IMAGE_PREFIX = "image_"
 LABEL_PREFIX = "label_"
 FIELD = re.compile(r"\{([^{}]*)\}")

@@ -3,9 +3,9 @@
 Columns: `image`, or `image_<modality>` for each modality (a path, counted from the table's folder, of an image file or
 of the folder of a DICOM series); and either `label` (a class), `label_<name>` (0, 1, or empty where unknown) for each
 label of a multi-label task, or `mask` (what to segment). Optional are `patient`, `split` (train, validation or val,
-test), `fold`, `region` (a mask to whose surroundings images are cropped), `lesion_area` (share of the image, 0 to 1)
-and `id` (else case-00001, ... by row). Other columns are left alone, unless `data.columns` or `data.label_columns` name
-them.
+test), `fold`, `region` (a mask to whose surroundings images are cropped), `lesion_area` (share of the image, 0 to 1),
+`sex`, `age` (years) and `scanner` (by which results are told apart), and `id` (else case-00001, ... by row). Other
+columns are left alone, unless `data.columns` or `data.label_columns` name them.
 """
 
 import csv
@@ -13,8 +13,10 @@ import io
 from pathlib import Path
 
 from archimed.data.dataset import Case
-from archimed.data.formats.csv_columns import Columns, Row, Source, find_columns
+from archimed.data.formats.csv_columns import GROUPS, Columns, Row, Source, find_columns
 from archimed.data.formats.fields import (
+    LONGEST_NAME,
+    age_text,
     class_name,
     exists,
     file_path,
@@ -102,6 +104,7 @@ def _entry(row: Row, columns: Columns, folder: Path, may_lack: bool) -> Entry:
         split=split_name(columns.text("split", row), row.origin),
         fold=whole(columns.text("fold", row)) or None,
         lesion_area=lesion_area(columns.text("lesion_area", row), row.origin),
+        groups=_groups(row, columns),
         origin=row.origin,
     )
     region = columns.text("region", row)
@@ -112,6 +115,13 @@ def _entry(row: Row, columns: Columns, folder: Path, may_lack: bool) -> Entry:
         mask=_mask(row, columns, folder),
         region=file_path(region, folder, "the region", row.origin) if region else None,
     )
+
+
+def _groups(row: Row, columns: Columns) -> dict[str, str]:
+    """What a row says of sex, age and scanner; nothing of those that it leaves open."""
+    found = {name: columns.text(name, row) for name in GROUPS}
+    found["age"] = age_text(found["age"])
+    return {name: text[:LONGEST_NAME] for name, text in found.items() if text}
 
 
 def _image(source: Source, name: str, row: Row, folder: Path, may_lack: bool) -> Path | None:

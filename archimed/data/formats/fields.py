@@ -102,6 +102,13 @@ def lesion_area(text: str, origin: str) -> float | None:
     return area
 
 
+def age_text(text: str) -> str:
+    """An age in years, also where it is written as DICOM has it (045Y, 018M); any other text, as 60-70, as it is."""
+    unit = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:].upper())
+    years = number(text if unit is None else text[:-1]) / (unit or 1.0)
+    return f"{years:g}" if 0 <= years <= 150 else text
+
+
 def whole(text: str) -> str:
     """A number that programs wrote as 3.0 as 3; other text as it is."""
     return text.removesuffix(".0") if text.removesuffix(".0").isdecimal() else text
