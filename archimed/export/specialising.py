@@ -13,6 +13,7 @@ LINE = 120  # characters
 MANY = re.compile(r",\n\s*[)\]}]")  # a comma after the last of several lines: they stay apart
 REDRAWING = "reset_parameters"  # weights are loaded
 MARKS = re.compile(r"  # (type: ignore|noqa).*$", re.MULTILINE)
+RAISES = re.compile(r"\n\n +Raises:\n +SettingsError: .*(?=\n +\"\"\")")  # by checks that are left out
 ABOUT_DIMS = re.compile(r"^ +spatial_dims: .*\n", re.MULTILINE)
 
 
@@ -27,7 +28,7 @@ def specialised(text: str, dims: int | None) -> str:
     shapes = _imported_from(text, "jaxtyping")
     errors = _imported_from(text, "archimed.errors")
     comments = _shape_comments(text, shapes)
-    text = MARKS.sub("", text)
+    text = RAISES.sub("", MARKS.sub("", text))
     text = until_settled(text, lambda source: _without_shapes(source, shapes))
     text = until_settled(text, lambda source: _folded(source, dims))
     text = until_settled(text, _without_redrawing)

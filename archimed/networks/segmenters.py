@@ -63,7 +63,7 @@ class UnetPlusPlus(nn.Module):
 
 
 class DynamicUnet(nn.Module):
-    """A U-Net configured as nnU-Net does (Isensee et al., 2021): see `archimed.spaces.segmenters.pooling_plan`."""
+    """A U-Net configured by size and spacing, as nnU-Net does (Isensee et al., 2021)."""
 
     def __init__(
         self,
