@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1] / "archimed"
 VALUES = ("errors", "genotype", "candidate", "task", "batch", "seeding", "files", "userfile")
 ORDER = (
     *("workers", "networks", "spaces", "indicators", "objectives", "strategies", "evaluators", "search", "data"),
-    *("training", "evaluation", "methods", "runs", "explain", "report", "export", "experiment", "studies", "testing", "cli"),
+    *("training", "evaluation", "methods", "runs", "explain", "report", "export", "experiment", "studies"),
+    *("testing", "cli"),
 )
 RANK = dict.fromkeys(VALUES, 0) | {name: rank for rank, name in enumerate(ORDER, start=1)}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")
@@ -104,6 +105,9 @@ def test_help_imports_nothing_heavy(arguments: list[str], heavy: tuple[str, ...]
     assert len(said.splitlines()) > 1
 
 
+COPIED = ("archimed.export.standalone_bundle",)  # into MONAI bundles, which import MONAI; archimed only reads its text
+
+
 def test_no_module_tries_to_import_torchvision_or_its_like() -> None:
     said = run_python(
         "import importlib, pkgutil, sys\n"
@@ -117,7 +121,7 @@ def test_no_module_tries_to_import_torchvision_or_its_like() -> None:
         "import archimed\n"
         "names = [module.name for module in pkgutil.walk_packages(archimed.__path__, 'archimed.')]\n"
         "for name in names:\n"
-        "    importlib.import_module(name)\n"
+        f"    name in {COPIED!r} or importlib.import_module(name)\n"
         "print(len(names) > 100, tried, [name for name in forbidden if name in sys.modules])"
     )
     assert said.strip() == "True [] []"
