@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import nibabel
 import numpy as np
@@ -23,7 +24,7 @@ SMALL = {
     "mstf-nas": {**SPACE, **SEARCH},
     "zen-nas": {**STAGES, "space.stages": 2, "space.most_width": 16, "space.most_layers": 2},
     "mm-nas": {**CELLS, "training.members": 1},
-    "mixsearch": {**CELLS, "space.depth": 3, "space.layers": 5, "search.patch_size": 16},
+    "mixsearch": {**CELLS, "space.depth": 3, "space.layers": 5, "search.first_depth": 3, "search.first_layers": 5},
 }
 
 
@@ -46,14 +47,14 @@ def walk(page: str, notes: list[str]) -> None:
 
 def picture(path: Path, value: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(str(path)) + value).integers(0, 100, (16, 16), dtype=np.uint8)
+    pixels = np.random.default_rng(crc32(str(path).encode())).integers(0, 100, (16, 16), dtype=np.uint8)
     pixels[4:9, 4:9] += np.uint8(value)
     Image.fromarray(pixels).save(path)
 
 
 def volume(path: Path, value: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.random.default_rng(len(str(path))).normal(0, 1, (16, 16, 16))
+    voxels = np.random.default_rng(crc32(str(path).encode())).normal(0, 1, (16, 16, 16))
     voxels[4:9, 4:9, 4:9] += value
     nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), np.eye(4)), path)
 
@@ -103,10 +104,10 @@ def test_the_tutorial_from_dicom_to_onnx(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_the_quick_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    what_users_have()
     tutorial = (DOCS / "tutorial.md").read_text(encoding="utf-8")
     practice = next(text for language, text in FENCE.findall(tutorial) if text.startswith("# practice.py"))
     exec(compile(practice, "practice.py", "exec"), {})  # noqa: S102 - writes DICOM series
+    what_users_have()
     table("series.csv", "image,label,patient", [f"dicom/p{n:03}/CT,{'ab'[n % 2]},p{n:03}" for n in range(1, 31)])
     notes: list[str] = []
     walk("index.md", notes)
