@@ -1,6 +1,8 @@
 """The files of each format: source, torch.export and ONNX; a MONAI bundle is in `archimed.export.bundle`."""
 
 import json
+import logging
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,16 +115,19 @@ def write_onnx(exported: Exported, folder: Path) -> Written:
     require("onnx", "onnxscript", "onnxruntime")
     import onnx
 
-    program = torch.onnx.export(
-        exported.network,
-        (example(exported),),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch to itself
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which no network here needs
+        program = torch.onnx.export(
+            exported.network,
+            (example(exported),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError("PyTorch gave no ONNX program.")
     model = program.model_proto
