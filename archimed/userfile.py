@@ -44,9 +44,9 @@ def load_object(name: str) -> Any:
     return getattr(module, attribute)
 
 
-def imported_files() -> tuple[str, ...]:
-    """The user's own files that were imported in this process, in that order."""
-    return tuple(str(module.__file__) for name, module in sys.modules.items() if name.startswith(PREFIX))
+def imported_files() -> dict[str, str]:
+    """The user's own files that were imported in this process, in that order, by the names of their modules."""
+    return {name: str(module.__file__) for name, module in sys.modules.items() if name.startswith(PREFIX)}
 
 
 def load_file(path: str | Path) -> ModuleType:

@@ -26,7 +26,7 @@ class Order:
         make_work: a pickled function that makes the work.
         threads: PyTorch threads.
         gib: memory that one piece may take, see `Crew`.
-        files: the user's own files, which what is pickled may come from.
+        files: the user's own files, which what is pickled comes from.
         path: where modules are looked for.
     """
 
@@ -44,9 +44,11 @@ def write_order(make_work: Callable[[], Work], threads: int, gib: float | None) 
         SettingsError: the work cannot be sent to another process.
     """
     try:
-        return Order(pickle.dumps(make_work), threads, gib, imported_files(), tuple(sys.path))
+        pickled = pickle.dumps(make_work)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise _not_sendable(error) from error
+    files = tuple(file for name, file in imported_files().items() if name.encode() in pickled)
+    return Order(pickled, threads, gib, files, tuple(sys.path))
 
 
 class Desk:
