@@ -244,7 +244,7 @@ def test_the_summary_has_every_promised_key(finished: Path) -> None:
     assert {"method", "data", "task", "seed", "chosen", "cautions", "seconds", "networks"} <= set(summary)
     assert (summary["method"], summary["chosen"]) == ("mstf-nas", "mstf-nas")
     assert (summary["data"], summary["seed"]) == ("grey", 0)
-    assert set(summary["seconds"]) == {"search", "train", "evaluate"}
+    assert set(summary["seconds"]) == {"search", "train", "evaluate", "case"}
     assert all(value > 0 for value in summary["seconds"].values())
     assert tuple(summary["networks"]) == NETWORKS
     for name, network in summary["networks"].items():
