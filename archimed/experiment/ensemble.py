@@ -119,7 +119,7 @@ def load_ensemble(
         SettingsError: the run has several data sets and none is named, or the device does not exist.
     """
     directory = RunDirectory(run)
-    experiment = experiment_from_document(directory.read_experiment())
+    experiment = experiment_from_document(directory.read_experiment(), searches=False)
     trained = chosen_trainings(directory, network, members, dataset)
     loaded = [load_network(NetworkFolder(one.path), experiment.method.space) for one in trained]
     task = loaded[0].task

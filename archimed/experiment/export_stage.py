@@ -79,7 +79,7 @@ def export_run(run: Path, form: str, out: Path, network: str | None, observer: O
         require("onnx", "onnxscript", "onnxruntime")
     check_out(out)
     directory = RunDirectory(run)
-    experiment = experiment_from_document(directory.read_experiment())
+    experiment = experiment_from_document(directory.read_experiment(), searches=False)
     trained = trained_of(directory, network)[0]
     exported, stored = read_exported(directory, experiment, trained)
     if exported.needs_numpy and form in ("pt2", "onnx"):
