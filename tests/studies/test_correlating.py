@@ -128,7 +128,7 @@ def test_an_indicator_that_fails_does_not_take_the_others_along(grey, tmp_path, 
     def constant(_probe):
         return 3.0
 
-    monkeypatch.setattr(correlating, "find_indicator", lambda name: {"naswot": broken, "synflow": constant}[name])
+    monkeypatch.setattr(correlating, "find_indicators", lambda _names: {"naswot": broken, "synflow": constant})
     document = correlate(asked(grey, search__networks=3, training__epochs=1), tmp_path / "out", Silent())
     assert document["indicators"]["naswot"]["tau"]["value"] is None
     assert document["indicators"]["macs"]["networks"] == 3
