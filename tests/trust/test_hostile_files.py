@@ -165,7 +165,7 @@ def test_arrays_execute_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / MARK).exists()
 
 
-@pytest.mark.parametrize("name", ["../../outside", "/root/outside", "..", "a/../../../outside"])
+@pytest.mark.parametrize("name", ["../../outside", "/outside-of-all", "..", "a/../../../outside"])
 def test_a_run_leads_to_no_place_outside_it(run: Path, tmp_path: Path, name: str) -> None:
     selected = read(run / "search" / "selected.json")
     selected["selected"][0]["network"] = name
@@ -180,7 +180,7 @@ def test_a_run_leads_to_no_place_outside_it(run: Path, tmp_path: Path, name: str
         said = command(verb, str(run))
         assert said.code in (0, 2), said.stderr
     assert {path for path in tmp_path.rglob("*") if run not in path.parents} == around
-    assert not Path("/root/outside").exists()
+    assert not Path("/outside-of-all").exists()
 
 
 def test_names_in_a_run_are_text_in_its_report(run: Path) -> None:
