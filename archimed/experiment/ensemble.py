@@ -14,11 +14,10 @@ from archimed.data.arrays import Arrays
 from archimed.errors import RunError, SettingsError
 from archimed.evaluation.temperature import fit_temperature
 from archimed.evaluation.thresholds import HALF, label_thresholds
-from archimed.experiment.external import Trained, trained_networks
 from archimed.experiment.networks import StoredNetwork, load_network
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.settings import Experiment, experiment_from_document
-from archimed.files import read_json
+from archimed.experiment.trainings import Trained, trainings_of
 from archimed.runs import NetworkFolder, RunDirectory
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
@@ -149,18 +148,7 @@ def chosen_trainings(
     directory: RunDirectory, network: str | None, members: Sequence[str], dataset: str | None
 ) -> list[Trained]:
     """The trainings of a network that are asked for, by data set, fold and seed; see `load_ensemble` for the errors."""
-    if not directory.summary.exists():
-        directory.read_experiment()
-        raise RunError(
-            f"A run predicts once it is evaluated; {directory.path} is not. Go on with: archimed resume "
-            f"{directory.path}"
-        )
-    every = trained_networks(directory.path)
-    name = network or read_json(directory.summary)["chosen"]
-    found = [one for one in every if one.network == name]
-    if not found:
-        known = ", ".join(dict.fromkeys(one.network for one in every))
-        raise RunError(f"A run predicts by networks that it trained; it has {known}, not {name!r}. Name one of them.")
+    found = trainings_of(directory, network)
     datasets = [one for one in dict.fromkeys(one.dataset for one in found) if one is not None]
     if datasets and dataset is None:
         raise SettingsError(
@@ -169,10 +157,12 @@ def chosen_trainings(
     if dataset is not None and dataset not in datasets:
         known = ", ".join(datasets) or "one data set, which needs no name"
         raise RunError(f"A network is for a data set of its run; {directory.path} has {known}, not {dataset!r}.")
-    found = sorted((one for one in found if one.dataset == dataset), key=lambda one: (one.fold, one.seed))
+    found = [one for one in found if one.dataset == dataset]
     names = [one.path.name for one in found]
     if unknown := [one for one in members if one not in names]:
-        raise RunError(f"The trainings of {name} are {', '.join(names)}; got {unknown[0]!r}. Name some of them.")
+        raise RunError(
+            f"The trainings of {found[0].network} are {', '.join(names)}; got {unknown[0]!r}. Name some of them."
+        )
     return [one for one in found if not members or one.path.name in members]
 
 

@@ -11,16 +11,16 @@ from archimed.data.placing import Place, places
 from archimed.errors import DataError, RunError, SettingsError
 from archimed.experiment.explained_cases import RULE, RULE_OF_LABELS, PickedCase, asked_cases, picked_cases
 from archimed.experiment.explainer import Explainer, deleted, explained
-from archimed.experiment.external import Trained, trained_networks
 from archimed.experiment.networks import load_network
 from archimed.experiment.pipeline import check_same_data, fingerprint_of, open_bench
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import experiment_from_document
+from archimed.experiment.trainings import Trained, trainings_of
 from archimed.experiment.tuned import dataset_of, recipe_of
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.explain.deletion import faithfulness
-from archimed.files import read_json, write_json
+from archimed.files import write_json
 from archimed.report.explaining import FOLDER
 from archimed.report.explanation import write_explanation
 from archimed.report.report import write_report
@@ -51,7 +51,7 @@ def explain_run(run: Path, cases: str | None, network: str | None, out: Path | N
     """
     directory = RunDirectory(run)
     experiment = experiment_from_document(directory.read_experiment(), searches=False)
-    found = trained_of(directory, network)
+    found = trainings_of(directory, network)
     if out is not None and out.exists() and any(out.iterdir()):
         raise RunError(f"An output folder is new or empty; {out} holds files. Choose another --out.")
     bench = open_bench(directory, experiment, observer)
@@ -69,26 +69,6 @@ def explain_run(run: Path, cases: str | None, network: str | None, out: Path | N
         if out is None and directory.report.exists():
             write_report(run)
     return folder
-
-
-def trained_of(directory: RunDirectory, network: str | None) -> list[Trained]:
-    """All trainings of a network, by data set, fold and seed.
-
-    Raises:
-        RunError: the run is not evaluated, or has no such network.
-    """
-    if not directory.summary.exists():
-        raise RunError(
-            f"Answers are explained once a run is evaluated; {directory.path} is not. "
-            f"Go on with: archimed resume {directory.path}"
-        )
-    every = trained_networks(directory.path)
-    name = network or read_json(directory.summary)["chosen"]
-    found = [one for one in every if one.network == name]
-    if not found:
-        known = ", ".join(dict.fromkeys(one.network for one in every))
-        raise RunError(f"A run explains networks that it trained; it has {known}, not {name!r}. Name one of them.")
-    return sorted(found, key=lambda one: (one.dataset or "", one.fold, one.seed))
 
 
 def explain(bench: Workbench, found: Sequence[Trained], cases: str | None, folder: Path) -> dict[str, Any]:

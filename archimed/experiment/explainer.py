@@ -14,10 +14,10 @@ from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.placing import Place
 from archimed.evaluation.settings import EvaluationSettings
 from archimed.experiment.explained_cases import PickedCase, explained_outputs
-from archimed.experiment.external import Trained
 from archimed.experiment.heat_pictures import slice_shares, write_panels
 from archimed.experiment.networks import StoredNetwork
 from archimed.experiment.sources import safe_names
+from archimed.experiment.trainings import Trained
 from archimed.explain.cam import ClassMap, class_maps
 from archimed.explain.deletion import CaseDeletion, blurred_image, deletion
 from archimed.explain.heat_map import carried, own_affine, write_nifti

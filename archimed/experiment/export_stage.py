@@ -13,13 +13,12 @@ from archimed.data.preparation.common_grid import CommonGrid
 from archimed.errors import ArchimedError, RunError, SettingsError
 from archimed.evaluation.masks import case_scores
 from archimed.experiment.answering import spacing_of
-from archimed.experiment.explain_stage import trained_of
-from archimed.experiment.external import Trained
 from archimed.experiment.networks import StoredNetwork, load_network
 from archimed.experiment.pipeline import check_same_data, fingerprint_of
 from archimed.experiment.predictions import SplitPredictions, read_predictions
 from archimed.experiment.progress import Observer
 from archimed.experiment.settings import Experiment, experiment_from_document
+from archimed.experiment.trainings import Trained, trainings_of
 from archimed.experiment.workbench import Workbench
 from archimed.export.bundle import write_bundle
 from archimed.export.calls import recorded_calls
@@ -80,7 +79,7 @@ def export_run(run: Path, form: str, out: Path, network: str | None, observer: O
     check_out(out)
     directory = RunDirectory(run)
     experiment = experiment_from_document(directory.read_experiment(), searches=False)
-    trained = trained_of(directory, network)[0]
+    trained = trainings_of(directory, network)[0]
     exported, stored = read_exported(directory, experiment, trained)
     if exported.needs_numpy and form in ("pt2", "onnx"):
         raise SettingsError(

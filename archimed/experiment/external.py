@@ -1,7 +1,7 @@
 """External validation: the trained networks of a run on data they were not made for; nothing is trained or chosen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +24,12 @@ from archimed.experiment.progress import Observer
 from archimed.experiment.repeats import thresholds_of
 from archimed.experiment.settings import Experiment, experiment_from_document
 from archimed.experiment.sources import FOREGROUND, with_one_foreground
+from archimed.experiment.trainings import Trained, trained_networks
 from archimed.files import read_json, write_json
-from archimed.runs import NetworkFolder, RunDirectory, read_place
+from archimed.runs import NetworkFolder, RunDirectory
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import choose_device
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Where one trained network of a run lies.
-
-    Attributes:
-        path: its folder.
-        name: the network's name, with the data set it was trained on where the run has several.
-        network: its name in the run.
-        fold: its fold.
-        seed: its seed.
-        dataset: the data set it was trained on; None where the run has one.
-    """
-
-    path: Path
-    name: str
-    network: str
-    fold: int
-    seed: int
-    dataset: str | None
 
 
 def validate_externally(run: Path, source: str, out: Path, observer: Observer) -> dict[str, Any]:
@@ -81,22 +61,6 @@ def validate_externally(run: Path, source: str, out: Path, observer: Observer) -
         repeats.setdefault(trained.name, []).append(predicted(experiment, stored, dataset, trained, out))
         observer.progress(number, len(found), "networks")
     return summarise(run, experiment, next(iter(by_size.values())), found, repeats, out)
-
-
-def trained_networks(run: Path) -> list[Trained]:
-    """Every trained network of a run, by name and folder.
-
-    Raises:
-        RunError: a folder is not named as those of networks are.
-    """
-    found = []
-    for path in sorted(path.parent for path in (run / "networks").glob("*/*/weights.safetensors")):
-        place, network = read_place(path.name), path.parent.name
-        if place is None:
-            raise RunError(f"A network's folder is named fold<k>.seed<s>; got {path}.")
-        fold, seed, dataset = place
-        found.append(Trained(path, f"{network} ({dataset})" if dataset else network, network, fold, seed, dataset))
-    return found
 
 
 def other_data(source: str, experiment: Experiment, trained: ImagingTask) -> Dataset:

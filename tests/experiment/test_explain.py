@@ -106,7 +106,7 @@ def test_what_cannot_be_explained_is_refused_in_a_line(finished: Path, tmp_path:
         explain(finished, "nobody", None, tmp_path / "a")
     with pytest.raises(SettingsError, match="names none"):
         explain(finished, " , ", None, tmp_path / "b")
-    with pytest.raises(RunError, match=r"it has .*mstf-nas.*, not 'resnet99'"):
+    with pytest.raises(RunError, match=r"trained: .*mstf-nas.*; got 'resnet99'"):
         explain(finished, None, "resnet99", tmp_path / "c")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
@@ -125,7 +125,7 @@ def test_a_run_on_other_data_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_evaluated_is_refused(own: Path) -> None:
     (own / "summary.json").unlink()
-    with pytest.raises(RunError, match="once a run is evaluated"):
+    with pytest.raises(RunError, match="used once it is evaluated"):
         explain(own)
 
 

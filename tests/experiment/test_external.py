@@ -14,9 +14,10 @@ from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, RunError
 from archimed.experiment.external import test_of_the_run as own_test
-from archimed.experiment.external import trained_networks, validate_externally
+from archimed.experiment.external import validate_externally
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.progress import Silent
+from archimed.experiment.trainings import trained_networks
 from tests.experiment.tiny import read, result_of, tiny_run, write_npz
 
 
