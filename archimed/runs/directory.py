@@ -16,6 +16,7 @@ import yaml
 
 from archimed.errors import RunError
 from archimed.files import read_json, read_lines, read_yaml, write_text
+from archimed.runs.differences import first_difference, first_missing, without_measured
 
 PLACE = re.compile(r"(?:(?P<dataset>[^.].*)\.)?fold(?P<fold>[0-9]+)\.seed(?P<seed>[0-9]+)")
 
@@ -173,11 +174,19 @@ class RunDirectory:
             RunError: the folder belongs to another run or holds other files.
         """
         if self.experiment.exists():
-            stored, wanted = self.read_experiment(), json.loads(json.dumps(document))
-            if difference := first_difference(without_measured(stored), without_measured(wanted)):
+            stored, wanted = (
+                without_measured(one) for one in (self.read_experiment(), json.loads(json.dumps(document)))
+            )
+            if difference := first_difference(stored, wanted):
                 raise RunError(
                     f"An output folder holds one run; {self.path} belongs to another: {difference}. "
                     "Choose another --out, or delete the folder."
+                )
+            if setting := first_missing(stored, wanted) or first_missing(wanted, stored):
+                raise RunError(
+                    f"A run goes on with the settings that it began with; {self.path} was made by an archimed whose "
+                    f"settings were others ({setting}). Go on with the version that {self.environment} names, or run "
+                    f"it anew with: archimed run --config {self.experiment} --out NEW"
                 )
         elif self.path.exists() and (not self.path.is_dir() or not all(map(is_leftover, self.path.iterdir()))):
             raise RunError(f"An output folder is new or empty; {self.path} holds other files. Choose another --out.")
@@ -263,22 +272,6 @@ def remove_empty(folders: Sequence[Path]) -> None:
     with suppress(OSError):  # one that holds something stays, and with it those around it
         for folder in folders:
             folder.rmdir()
-
-
-def without_measured(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that must agree for a run to go on: all but the version and what was measured on the machine."""
-    return {key: value for key, value in document.items() if key not in {"archimed", "machine"}}
-
-
-def first_difference(stored: object, wanted: object, name: str = "") -> str | None:
-    """The first setting in which two documents differ, told in words; None if they agree."""
-    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
-        for key in [*stored, *(key for key in wanted if key not in stored)]:
-            inner = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
-            if inner:
-                return inner
-        return None
-    return None if stored == wanted else f"its {name} is {stored!r}, not {wanted!r}"
 
 
 def first_line(error: Exception) -> str:
