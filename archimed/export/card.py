@@ -9,6 +9,7 @@ from archimed.task import LOWER_IS_BETTER, ImagingTask
 
 Record = Mapping[str, Any]
 CARD = "MODEL_CARD.md"
+OF_GROUPS = ("auc", "accuracy", "sensitivity", "specificity", "dice", "surface_dice")  # columns, those that there are
 NOT_TESTED = (
     "Images of other scanners, protocols, hospitals or patients than those of the data above; `archimed evaluate RUN "
     "--data OTHER --out DIR` measures them.",
@@ -78,8 +79,7 @@ def intended_use(task: ImagingTask) -> Iterator[str]:
 
 def cautions(summary: Record, data: Record) -> list[str]:
     """What the run says against itself."""
-    own = summary.get("datasets", {}).get(data["name"], {}).get("cautions", [])
-    found = list(dict.fromkeys([*summary["cautions"], *own, *data.get("notes", [])]))
+    found = list(dict.fromkeys([*summary["cautions"], *data.get("notes", [])]))
     return found or ["The run raises none of its own; that does not make the network safe."]
 
 
@@ -107,20 +107,22 @@ def results(summary: Record, network: str, data: Record) -> Iterator[str]:
     yield f"On the test part, by which nothing was chosen; {mean}, with 95 % intervals:\n"
     cells = {name: cell for name, cell in found["test"].items() if isinstance(cell, Mapping)}
     yield from table(["metric", "value", "interval"], [metric_row(name, cell) for name, cell in cells.items()])
-    groups = summary.get("lesion_size") or {}
-    for group in groups.get("groups", ()):
-        measured = groups["networks"].get(network, {}).get(group["name"], {})
+    figures = own_figures(summary, data)
+    sizes = figures.get("lesion_size") or {}
+    for group in sizes.get("groups", ()):
+        measured = sizes["networks"].get(network, {}).get(group["name"], {})
         if measured:
             yield f"\nOf lesions of the group {group['name']} ({group['cases']} cases):\n"
             yield from table(["metric", "value", "interval"], [metric_row(*one) for one in measured.items()])
+    yield from by_group(figures.get("groups") or (), network)
     for name, measured in found.get("classes", {}).get("test", {}).items():
         yield f"\nOf the class {name}:\n"
         yield from table(["metric", "value", "interval"], [metric_row(*one) for one in measured.items()])
-    calibration = (summary.get("calibration") or {}).get(network)
+    calibration = (figures.get("calibration") or {}).get(network)
     if calibration:
         error = number(calibration["expected_calibration_error"])
         yield f"\nExpected calibration error: {error}. Probabilities are the network's own, not calibrated."
-    labels = (summary.get("labels") or {}).get("networks", {}).get(network, ())
+    labels = (figures.get("labels") or {}).get("networks", {}).get(network, ())
     if labels:
         yield "\nBy label:\n"
         rows = [[one["label"], one["cases"], one["positives"], shown(one["metrics"].get("auc"))] for one in labels]
@@ -129,6 +131,26 @@ def results(summary: Record, network: str, data: Record) -> Iterator[str]:
     if others:
         told = ", ".join(NETWORK_NAMES.get(name, name) for name in others)
         yield f"\nMeasured beside it: {told}; see the run's report."
+
+
+def by_group(groups: Sequence[Record], network: str) -> Iterator[str]:
+    """A table of the groups of test cases: sex, age, scanner."""
+    measured = [(group, group["networks"].get(network, {})) for group in groups]
+    names = [name for name in OF_GROUPS if any(name in cells for _, cells in measured)]
+    if not names:
+        return
+    yield "\nBy group, each measured by itself:\n"
+    rows = []
+    for group, cells in measured:
+        cases = f"{group['cases']}{', too few to say much' if group['too_few'] else ''}"
+        rows.append([f"{group['by']}: {group['group']}", cases, *(shown(cells.get(name)) for name in names)])
+    yield from table(["group", "test cases", *(METRIC_NAMES[name] for name in names)], rows)
+
+
+def own_figures(summary: Record, data: Record) -> Record:
+    """What the summary tells of the network's data set by itself, beside the networks' results."""
+    own: Record = summary.get("datasets", {}).get(data["name"], summary)
+    return own
 
 
 def own_results(summary: Record, network: str, data: Record) -> Record:

@@ -29,7 +29,7 @@ from archimed.report.architecture_graph import architecture_figures, architectur
 from archimed.report.figures.canvas import COLOURS, Figure, chart_rules
 from archimed.report.figures.results import cost_figure, lesion_figures, metric_forests
 from archimed.report.figures.training import training_figures
-from archimed.report.groups import group_table
+from archimed.report.groups import group_tables
 from archimed.report.mask_data import mask_data_tables
 from archimed.report.reading import Record, Run, mapping, read_run
 from archimed.report.steps import steps
@@ -89,7 +89,7 @@ def contents(run: Run) -> dict[str, Any]:
         "repeats": tables.repeat_table(run),
         "comparisons": tables.comparison_table(run),
         "lesions": tables.lesion_table(sizes) if sizes else None,
-        "groups": group_table(run),
+        "groups": group_tables(run),
         "lesions_unknown": sizes.unknown if sizes else 0,
         "lesion_figures": lesion_figures(sizes.groups, list(sizes.cells.items()), sizes.metric) if sizes else [],
         "cases": cases.case_groups(run),

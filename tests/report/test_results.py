@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from archimed.report.background import command
+from archimed.report.groups import group_tables
 from archimed.report.reading import Run, TrainedNetwork
 from archimed.report.results import headline
 from archimed.report.tables import lesion_sizes, official_table, operating_table
@@ -75,6 +76,18 @@ def test_lesion_sizes_keep_the_order_of_the_groups_and_leave_gaps() -> None:
         "large\nabove 0.01 of the image, 20 lesions",
     )
     assert found.cells == {"mstf-nas": (None, OWN)}
+
+
+def test_groups_of_each_data_set_have_a_table() -> None:
+    group = {"by": "sex", "group": "F", "cases": 9, "too_few": False, "networks": {"mstf-nas": {"auc": OWN}}}
+    alone = group_tables(run_of(networks(OWN, OWN) | {"groups": [group]}))
+    assert [table.name for table in alone] == ["groups"]
+    assert alone[0].rows == [["sex: F", "9", "0.893", "undefined"]]
+    several = {"cells": {"groups": [group]}, "vessels": {"groups": []}, "nuclei": {"groups": [group]}}
+    found = group_tables(run_of(networks(OWN, OWN) | {"datasets": several}))
+    assert [table.name for table in found] == ["groups of cells", "groups of nuclei"]
+    assert found[0].caption == "AUC by group of cells, with 95 % intervals below"
+    assert group_tables(run_of(networks(OWN, OWN) | {"groups": []})) == []
 
 
 def test_the_operating_point_tells_its_rule_and_thresholds() -> None:
