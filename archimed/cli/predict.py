@@ -50,6 +50,7 @@ def predict(
 ) -> None:
     """Answer for images by the networks of a run: classes with probabilities, or masks on the images' own grids."""
     from archimed.cli.console import Console
+    from archimed.errors import DataError
     from archimed.experiment.predict_stage import Question, predict_run
     from archimed.experiment.prediction_files import table_of
 
@@ -75,6 +76,11 @@ def predict(
         typer.echo(table_of(document), nl=False)
     else:
         show(document, out)
+    if failed := document["failed"]:
+        for one in failed:
+            typer.echo(f"Not answered: {one['image']}: {one['reason']}", err=True)
+        asked_about = len(failed) + len(document["cases"])
+        raise DataError(f"{len(failed)} of {asked_about} images cannot be used; the others are answered. Mend those.")
 
 
 def by_modality(words: list[str]) -> dict[str, Path]:

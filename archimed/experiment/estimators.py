@@ -21,9 +21,9 @@ from archimed.evaluation.masks import case_scores, mask_metrics
 from archimed.evaluation.temperature import tempered
 from archimed.experiment.api import run as run_method
 from archimed.experiment.asked_form import fingerprint, form_of
+from archimed.experiment.asked_images import check_type
 from archimed.experiment.ensemble import Ensemble, called, load_ensemble
 from archimed.experiment.mask_files import answered_mask
-from archimed.experiment.predict_stage import check_type
 
 OWN = {"data.normalisation": "training"}  # nothing is known of the scale of arrays
 KEPT_TYPES = (np.uint8, np.uint16, np.float32)

@@ -1,32 +1,27 @@
 """Predictions of a finished run for images without labels: probabilities of classes, or masks on the images' grids."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
 
 from archimed.data.arrays import Arrays
-from archimed.data.normalisation import FULL_SCALE
 from archimed.data.problems import Problems
-from archimed.data.unlabelled import Source, UnlabelledCase, unlabelled_cases
+from archimed.data.unlabelled import UnlabelledCase, unlabelled_cases
 from archimed.errors import DataError, RunError, SettingsError
 from archimed.evaluation.temperature import tempered
 from archimed.experiment.asked_form import fingerprint, form_of
+from archimed.experiment.asked_images import Failed, read_parts, readable
 from archimed.experiment.ensemble import Ensemble, called, load_ensemble
 from archimed.experiment.mask_files import answered_mask, pixel_volume_ml, write_mask
 from archimed.experiment.prediction_files import table_of
 from archimed.experiment.progress import Observer, Silent
 from archimed.experiment.unlike import unlike_training
 from archimed.files import write_json, write_text
-from archimed.task import ImagingTask
 
-CASES_AT_ONCE, VALUES_AT_ONCE = 256, 2**22  # of images held in memory together
 TABLE, DOCUMENT = "predictions.csv", "predictions.json"
 
 
@@ -67,12 +62,13 @@ def predict_run(run: Path, asked: Question, out: Path | None, observer: Observer
         observer: hears of progress.
 
     Returns:
-        What predictions.json says: the networks, how they are calibrated, cautions, and the answer for each case.
+        What predictions.json says: the networks, how they are calibrated, cautions, the answer for each case, and
+        which cases `failed`.
 
     Raises:
         RunError: the run is not evaluated, lacks what is asked for, or something stands in the place of `out`.
         SettingsError: masks without a folder, or a data set is to be named.
-        DataError: an image cannot be used.
+        DataError: what is named is not there, or no image can be used; then nothing is written.
     """
     observer.stage("load networks")
     ensemble = load_ensemble(run, asked.network, asked.members, asked.dataset, flips=asked.flips, device=asked.device)
@@ -83,15 +79,24 @@ def predict_run(run: Path, asked: Question, out: Path | None, observer: Observer
     )
     observer.stage("predict")
     of_masks = ensemble.task.kind == "segmentation"
-    told = list((mask_answers if of_masks else class_answers)(ensemble, cases, asked, out, observer))
+    failed: list[Failed] = []
+    told = list((mask_answers if of_masks else class_answers)(ensemble, cases, failed, asked, out, observer))
+    if not told:
+        raise DataError(none_usable(failed))
     document = {**heading(ensemble, asked), "cautions": [*cautions_of(ensemble, asked, told), *problems.cautions]}
-    document["cases"] = told
+    document |= {"cases": told, "failed": [asdict(one) for one in failed]}
     if out is not None and out.suffix.lower() == ".csv":
         write_text(out, table_of(document))
     elif out is not None:
         write_text(out / TABLE, table_of(document))
         write_json(out / DOCUMENT, document)
     return document
+
+
+def none_usable(failed: Sequence[Failed]) -> str:
+    """What is said where no case could be answered."""
+    first = failed[0].reason
+    return first if len(failed) == 1 else f"None of the {len(failed)} images can be used. The first: {first}"
 
 
 def check_place(out: Path | None, ensemble: Ensemble) -> None:
@@ -105,63 +110,20 @@ def check_place(out: Path | None, ensemble: Ensemble) -> None:
         raise RunError(f"Answers go to a new file or folder; {out} is there already. Choose another --out.")
 
 
-def read_case(ensemble: Ensemble, case: UnlabelledCase, stored: str) -> tuple[Tensor, Source]:
-    """One image as it is stored for the networks.
-
-    Args:
-        ensemble: the networks.
-        case: the case.
-        stored: the number type that the run's images have.
-
-    Raises:
-        DataError: it cannot be read, or is not what the networks see.
-    """
-    image, source = case.read()
-    task = ensemble.task
-    if image.ndim - 1 != task.spatial_dims:
-        what = {2: "flat images", 3: "volumes"}
-        raise DataError(
-            f"The network sees {what[task.spatial_dims]}; {case.name} has {image.ndim - 1} axes. "
-            f"{'Name the folder of the series.' if task.spatial_dims == 3 else 'Give single images.'}"
-        )
-    if len(image) != task.channels:
-        raise DataError(wrong_channels(task, case.name, len(image)))
-    check_type(str(image.dtype).removeprefix("torch."), stored, case.name)
-    if image.is_floating_point() and not bool(torch.isfinite(image).all()):
-        raise DataError(f"Pixels must be finite numbers; {case.name} holds NaN or infinity. Repair or leave it out.")
-    return image, source
-
-
-def check_type(mine: str, stored: str, name: str) -> None:
-    """Raise DataError if a picture has other full scales than the run's: what is white in one is dark in the other."""
-    full = {str(dtype).removeprefix("torch."): scale for dtype, scale in FULL_SCALE.items()}
-    if mine != stored and mine in full and stored in full:
-        raise DataError(
-            f"The run's images are {stored}, up to {full[stored]:g}; {name} is {mine}, up to {full[mine]:g}. "
-            "Save it like them."
-        )
-
-
-def wrong_channels(task: ImagingTask, name: str, found: int) -> str:
-    """What is said of an image with another number of channels than the network sees."""
-    if len(task.channel_names) - task.has_region > 1:
-        return (
-            f"The network fuses {', '.join(task.channel_names)}; {name} is one image. Give one --modality NAME=FILE "
-            f"for each, or a table with columns image_{task.channel_names[0]}, image_{task.channel_names[1]}."
-        )
-    option = f", or write ?channels={task.channels} after its name" if {found, task.channels} == {1, 3} else ""
-    return f"The network sees {task.channels} channels; {name} has {found}. Convert it{option}."
-
-
 def class_answers(
-    ensemble: Ensemble, cases: Sequence[UnlabelledCase], asked: Question, out: Path | None, observer: Observer
+    ensemble: Ensemble,
+    cases: Sequence[UnlabelledCase],
+    failed: list[Failed],
+    asked: Question,
+    out: Path | None,
+    observer: Observer,
 ) -> Iterator[dict[str, Any]]:
     """The classes or labels of each case; a few are read and predicted together."""
     del out
     kind, told = ensemble.task.kind, fingerprint(ensemble)
     temperature = ensemble.temperature if asked.calibrated else None
     done = 0
-    for part, images in read_parts(ensemble, cases, told["images"]["type"]):
+    for part, images in read_parts(ensemble, cases, told["images"]["type"], failed):
         raw = ensemble.probabilities(Arrays.of(images))
         shown = raw if temperature is None else tempered(kind, raw, temperature)
         for case, image, answer, row in zip(part, images, called(ensemble, raw), shown, strict=True):
@@ -175,29 +137,24 @@ def class_answers(
                 "caution": unlike_training(image, told),
             }
         done += len(part)
-        observer.progress(done, len(cases), "cases")
-
-
-def read_parts(
-    ensemble: Ensemble, cases: Sequence[UnlabelledCase], stored: str
-) -> Iterator[tuple[list[UnlabelledCase], list[Tensor]]]:
-    """The cases with their images, as many at a time as memory is meant for."""
-    at_once = max(1, min(CASES_AT_ONCE, VALUES_AT_ONCE // max(1, prod(ensemble.task.image_size))))
-    for start in range(0, len(cases), at_once):
-        part = list(cases[start : start + at_once])
-        yield part, [read_case(ensemble, case, stored)[0] for case in part]
+        observer.progress(done + len(failed), len(cases), "cases")
 
 
 def mask_answers(
-    ensemble: Ensemble, cases: Sequence[UnlabelledCase], asked: Question, out: Path | None, observer: Observer
+    ensemble: Ensemble,
+    cases: Sequence[UnlabelledCase],
+    failed: list[Failed],
+    asked: Question,
+    out: Path | None,
+    observer: Observer,
 ) -> Iterator[dict[str, Any]]:
     """The mask of each case, written as soon as it is there."""
     del asked
     if out is None:
         raise ValueError("Masks need a folder.")
     told, names = fingerprint(ensemble), ensemble.task.class_names
-    for number, case in enumerate(cases, start=1):
-        image, source = read_case(ensemble, case, told["images"]["type"])
+    answerable = readable(ensemble, cases, told["images"]["type"], failed)
+    for number, (case, image, source) in enumerate(answerable, start=1):
         probabilities: Float[np.ndarray, "class *space"] = ensemble.mask(image).numpy()
         mask = answered_mask(probabilities, source)
         path = write_mask(out, case.id, mask, source)
@@ -208,7 +165,7 @@ def mask_answers(
             **sizes_of(mask, names, pixel_volume_ml(source)),
             "caution": unlike_training(image, told),
         }
-        observer.progress(number, len(cases), "cases")
+        observer.progress(number + len(failed), len(cases), "cases")
 
 
 def sizes_of(
@@ -278,10 +235,11 @@ def predict(
         observer: hears of progress; silent if left out.
 
     Returns:
-        What predictions.json says; `cases` holds the answer for each.
+        What predictions.json says; `cases` holds the answers, and `failed` the cases that could not be used, each
+        with its `reason`.
 
     Raises:
-        ArchimedError: the run or the images do not allow it; the message says what to do.
+        ArchimedError: the run allows it not, or no image can be used; the message says what to do.
     """
     words = (images,) if isinstance(images, str | Path) else images
     asked = Question(tuple(map(str, words)), None, None, network, (), dataset, flips, calibrated)

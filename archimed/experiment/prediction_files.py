@@ -7,7 +7,7 @@ from typing import Any
 
 
 def table_of(document: Mapping[str, Any]) -> str:
-    """predictions.csv: one line for each case, under columns that say what they are."""
+    """predictions.csv: one line for each case, under columns that say what they are; those that failed stand last."""
     names = document["classes"]
     of_masks, several = document["task"] == "segmentation", document["task"] == "multi-label"
     text = io.StringIO()
@@ -15,10 +15,12 @@ def table_of(document: Mapping[str, Any]) -> str:
     in_ml = of_masks and any("millilitres" in case for case in document["cases"])
     if of_masks:
         measured = [f"pixels_{name}" for name in names[1:]] + [f"millilitres_{name}" for name in names[1:] if in_ml]
-        table.writerow(["case", "image", "mask", *measured, "caution"])
+        head = ["case", "image", "mask", *measured, "caution", "error"]
     else:
         given = [f"predicted_{name}" for name in names] if several else ["predicted"]
-        table.writerow(["case", "image", *given, *(f"probability_{name}" for name in names), "calibration", "caution"])
+        probabilities = [f"probability_{name}" for name in names]
+        head = ["case", "image", *given, *probabilities, "calibration", "caution", "error"]
+    table.writerow(head)
     for case in document["cases"]:
         if of_masks:
             volumes = case.get("millilitres", {})
@@ -26,5 +28,7 @@ def table_of(document: Mapping[str, Any]) -> str:
         else:
             answer = [int(name in case["predicted"]) for name in names] if several else [case["predicted"]]
             cells = [*answer, *map(repr, case["probabilities"].values()), document["calibration"]]
-        table.writerow([case["case"], case["image"], *cells, case["caution"] or ""])
+        table.writerow([case["case"], case["image"], *cells, case["caution"] or "", ""])
+    for one in document["failed"]:
+        table.writerow([one["case"], one["image"], *[""] * (len(head) - 3), one["reason"]])
     return text.getvalue()

@@ -61,7 +61,8 @@ def test_own_cases_are_answered_as_evaluation_did(finished: Path, grey: Path, tm
     assert document["calibration"] == "none"
     assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == document
     rows = rows_of(tmp_path / "out" / "predictions.csv")
-    assert [*rows[0]] == ["case", "image", "predicted", "probability_0", "probability_1", "calibration", "caution"]
+    told = ["predicted", "probability_0", "probability_1", "calibration", "caution"]
+    assert [*rows[0]] == ["case", "image", *told, "error"]
     assert [row["predicted"] for row in rows] == [str(int(value > 0.5)) for value in found.values()]
     other = answered(ask(finished, grey, network="random-search", calibrated=False))
     theirs = evaluated(finished, "random-search")
@@ -261,6 +262,47 @@ def test_what_cannot_be_answered_is_said_in_one_line(finished: Path, pictures: P
     said = command("predict", str(finished), f"{tmp_path / 'rgb.png'}?channels=1", "--quiet", "--json")
     assert said.code == 0, said.stderr
     assert json.loads(said.stdout)["cases"][0]["case"] == "rgb"
+
+
+def test_images_that_cannot_be_used_do_not_stop_the_others(finished: Path, pictures: Path, tmp_path: Path) -> None:
+    good = sorted(pictures.iterdir())[:2]
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    table = tmp_path / "cases.csv"
+    table.write_text(f"id,image\nlost,lost.png\nfirst,{good[0]}\nbroken,broken.png\nsecond,{good[1]}\n")
+    said = command("predict", str(finished), str(table), "--out", str(tmp_path / "out"), "--quiet")
+    assert said.code == 2
+    told = said.stderr.splitlines()
+    assert told[-1] == "archimed: 2 of 4 images cannot be used; the others are answered. Mend those."
+    for line, name in zip(told[-3:], ("lost.png", "broken.png"), strict=False):
+        assert line.startswith(f"Not answered: {tmp_path / name}: ")
+    rows = rows_of(tmp_path / "out" / "predictions.csv")
+    assert [row["case"] for row in rows] == ["first", "second", "lost", "broken"]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, True]
+    assert rows[2]["predicted"] == rows[3]["probability_1"] == ""
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [case["case"] for case in document["failed"]] == ["lost", "broken"]
+    alone = answered(ask(finished, *good)).values()
+    assert answered(document) == pytest.approx(dict(zip(("first", "second"), alone, strict=True)))
+    (tmp_path / "also.png").write_bytes(b"nothing")
+    wrong = [str(tmp_path / name) for name in ("also.png", "broken.png")]
+    none = command("predict", str(finished), *wrong, "--out", str(tmp_path / "none.csv"), "--quiet")
+    assert (none.code, none.stdout, (tmp_path / "none.csv").exists()) == (2, "", False)
+    assert none.stderr.startswith("archimed: None of the 2 images can be used. The first: ")
+
+
+def test_masks_are_written_of_the_images_that_can_be_used(organs: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
+    good = organs.parent / "data" / "images" / "3.nii.gz"
+    document = ask(organs, tmp_path / "broken.nii.gz", good, out=tmp_path / "masks")
+    assert [case["case"] for case in document["cases"]] == ["3"]
+    assert [case["case"] for case in document["failed"]] == ["broken"]
+    written = {path.name for path in (tmp_path / "masks").iterdir()}
+    assert written == {document["cases"][0]["mask"], "predictions.csv", "predictions.json"}
+    rows = rows_of(tmp_path / "masks" / "predictions.csv")
+    assert [(row["case"], row["mask"], bool(row["error"])) for row in rows] == [
+        ("3", document["cases"][0]["mask"], False),
+        ("broken", "", True),
+    ]
 
 
 def test_modalities_come_in_columns_or_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
