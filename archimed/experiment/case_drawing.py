@@ -6,10 +6,13 @@ with a dark edge, so that they are seen on light and on dark images and by colou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped, UInt8
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Style = Literal["outlines", "areas"]
 
@@ -184,28 +187,27 @@ def with_areas(
     return mixed
 
 
-def png_bytes(
-    drawn: UInt8[np.ndarray, "height width 3"], picture: UInt8[np.ndarray, "height width 3"] | None = None
-) -> bytes:
-    """A drawing as PNG of at most 256 colours, which takes a third of the space.
+def palette_for(picture: UInt8[np.ndarray, "height width 3"]) -> "Image.Image":
+    """The colours in which a picture and whatever is drawn on it are saved: lines and areas keep their exact ones."""
+    from PIL import Image
 
-    Args:
-        drawn: the drawing.
-        picture: what it was drawn on; lines and areas keep their exact colours then.
-    """
+    own = Image.fromarray(picture).quantize(OWN_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*(own.getpalette() or [])[: 3 * OWN_COLOURS], *mark_colours()])
+    return palette
+
+
+def png_bytes(drawn: UInt8[np.ndarray, "height width 3"], palette: "Image.Image | None" = None) -> bytes:
+    """A drawing as PNG of at most 256 colours, its own or those of a palette, which takes a third of the space."""
     import io
 
     from PIL import Image
 
-    base = Image.fromarray(drawn if picture is None else picture)
-    few = base.quantize(
-        256 if picture is None else OWN_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-    )
-    if picture is not None:
-        palette = Image.new("P", (1, 1))
-        own = few.getpalette() or []
-        palette.putpalette([*own[: 3 * OWN_COLOURS], *mark_colours()])
-        few = Image.fromarray(drawn).quantize(palette=palette, dither=Image.Dither.NONE)
+    image = Image.fromarray(drawn)
+    if palette is None:
+        few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    else:
+        few = image.quantize(palette=palette, dither=Image.Dither.NONE)
     file = io.BytesIO()
     few.save(file, "PNG", optimize=True)
     return file.getvalue()

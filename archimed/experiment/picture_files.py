@@ -18,6 +18,7 @@ from archimed.experiment.case_drawing import (
     fullest_slice,
     is_colour,
     mean_width,
+    palette_for,
     picture_of,
     png_bytes,
     style_of,
@@ -135,15 +136,16 @@ def panels_of(case: PicturedCase, number: int, side: int, style: Style) -> Itera
     """The image, the truth where there are several classes, and each answer with the truth."""
     view = view_of_case(case, side)
     picture = picture_of(case.image, view)
+    palette = palette_for(picture)
     name = f"case{number}-{case.rank}"
     yield Panel(f"{name}-image.png", "image", *view.size), png_bytes(picture)
     if case.truth.max(initial=0) > 1 and style == "outlines":
         alone = drawn_case(picture, case.truth, None, view, style)
-        yield Panel(f"{name}-truth.png", "truth", *view.size), png_bytes(alone, picture)
+        yield Panel(f"{name}-truth.png", "truth", *view.size), png_bytes(alone, palette)
     for place, answer in enumerate(case.answers, start=1):
         panel = Panel(f"{name}-answer{place}.png", "answer", *view.size)
         told = replace(panel, network=answer.network, exit=answer.exit, exits=answer.exits, dice=answer.dice)
-        yield told, png_bytes(drawn_case(picture, case.truth, answer.mask, view, style), picture)
+        yield told, png_bytes(drawn_case(picture, case.truth, answer.mask, view, style), palette)
 
 
 def facts_of(case: PicturedCase, panels: Sequence[Panel]) -> dict[str, Any]:

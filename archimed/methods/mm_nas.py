@@ -21,6 +21,7 @@ from archimed.training.recipe import Recipe
 
 RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
     batch_size=8,
+    learning_rate=3e-3,
     weight_decay=1e-4,
     early_stop_patience=30,  # an epoch has few steps
     members=3,
@@ -32,6 +33,7 @@ RECIPE = Recipe(  # ours, for tens or hundreds of volumes; the baselines' too
     augment_noise=0.1,
 )
 PLAIN = {  # what RECIPE adds to the protocol of MedMNIST, undone
+    "training.learning_rate": 1e-3,
     "training.members": 1,
     "training.weight_decay": 0.0,
     "training.augment_flips": False,

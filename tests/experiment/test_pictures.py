@@ -117,7 +117,7 @@ def test_the_files_are_those_that_the_facts_name(tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_large_are_drawn_smaller(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "cases", cases(9, (300, 300), 1, dtype=np.uint8), {"set": ("background", "core")})
+    write_pictures(tmp_path / "cases", cases(9, (300, 300), 1), {"set": ("background", "core")})
     files = list((tmp_path / "cases").glob("*.png"))
     assert len(files) == 45
     assert picture_files.MOST_BYTES / 3 < sum(file.stat().st_size for file in files) <= picture_files.MOST_BYTES
