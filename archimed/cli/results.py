@@ -42,7 +42,7 @@ def show_external(summary: Mapping[str, Any], out: Path, as_json: bool) -> None:
     show_table(summary["networks"], "test")
     for caution in summary["cautions"]:
         typer.echo(f"Caution: {caution}")
-    typer.echo(f"Written to: {out}")
+    typer.echo(f"Report: {out / 'report.html'}")
 
 
 def show_table(networks: Mapping[str, Any], split: str) -> None:

@@ -12,8 +12,9 @@ from archimed.data.preparation.common_grid import CommonGrid
 from archimed.data.source import load_cases
 from archimed.errors import DataError, RunError
 from archimed.evaluation.bootstrap import RepeatPredictions, Tested
-from archimed.evaluation.intervals import metric_intervals
+from archimed.evaluation.intervals import IntervalRow, metric_intervals
 from archimed.evaluation.masks import RepeatMasks
+from archimed.evaluation.unpaired import difference
 from archimed.experiment.answering import answered
 from archimed.experiment.drift import drift_cautions, drift_of
 from archimed.experiment.group_summary import group_results
@@ -26,10 +27,13 @@ from archimed.experiment.settings import Experiment, experiment_from_document
 from archimed.experiment.sources import FOREGROUND, with_one_foreground
 from archimed.experiment.trainings import Trained, trained_networks
 from archimed.files import read_json, write_json
+from archimed.report.external import write_external
 from archimed.runs import NetworkFolder, RunDirectory
 from archimed.task import ImagingTask
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import choose_device
+
+UNIT_METRICS = ("hausdorff_95", "surface_dice")  # mean something else in pixels than in millimetres
 
 
 def validate_externally(run: Path, source: str, out: Path, observer: Observer) -> dict[str, Any]:
@@ -147,21 +151,31 @@ def summarise(
             task, members, experiment.seed, settings.resamples, confidence=settings.confidence, network=name
         )
         masks = [repeat for repeat in members if isinstance(repeat, RepeatMasks)]
+        of_masks = mask_results(dataset, {"test": masks}, experiment, name) if masks else {}
+        within = of_data_set(inside.get(first.network, {}), first.dataset)
         networks[name] = {
             "parameters": size["parameters"],
             "macs": size["macs"],
             "test": intervals,
-            **(mask_results(dataset, {"test": masks}, experiment, name) if masks else {}),
-            "test_of_the_run": test_of_the_run(inside.get(first.network, {}), first.dataset),
+            **of_masks,
+            "test_of_the_run": within.get("test", {}),
+            "difference": differences(intervals, within, of_masks.get("distance_unit")),
         }
+    chosen = next(
+        (name for name in networks if name.partition(" (")[0] == experiment.method.name), next(iter(networks))
+    )
     fingerprint = read_json(RunDirectory(run).data)
     drift = drift_of(dataset, fingerprint) if "channels" in fingerprint else None
-    told = mask_cautions_of(networks[next(iter(networks))], next(iter(networks)), settings) if dataset.masks else []
+    told = mask_cautions_of(networks[chosen], chosen, settings) if dataset.masks else []
     summary = {
         "method": experiment.method.name,
         "data": dataset.name,
         "task": asdict(dataset.task),
         "trained_on": list(experiment.sources),
+        "trained_data": [fingerprint["name"]] if "name" in fingerprint else [*fingerprint["datasets"]],
+        "cases": len(dataset.cases),
+        "patients": len({case.patient for case in dataset.cases}) if dataset.patients_known else None,
+        "chosen": chosen,
         "networks": networks,
         "groups": group_results(dataset, repeats, experiment.seed, settings),
         "drift": drift,
@@ -173,10 +187,24 @@ def summarise(
         ],
     }
     write_json(out / "summary.json", summary)
+    write_external(out)
     return summary
 
 
-def test_of_the_run(network: Mapping[str, Any], dataset: str | None) -> Any:
-    """What a network of the run gave on the test part of the data set it was trained on; empty if nobody knows."""
-    inside = network if dataset is None else network.get("datasets", {}).get(dataset, {})
-    return inside.get("test", {})
+def differences(
+    test: Mapping[str, Mapping[str, Any]], within: Mapping[str, Any], unit: str | None
+) -> dict[str, IntervalRow]:
+    """Each metric on the other data minus that on the run's test part; none of distances in another unit."""
+    known = {metric: cell for metric, cell in within.get("test", {}).items() if isinstance(cell, Mapping)}
+    other_unit = unit != within.get("distance_unit")
+    return {
+        metric: difference(cell, known[metric])
+        for metric, cell in test.items()
+        if metric in known and not (other_unit and metric in UNIT_METRICS)
+    }
+
+
+def of_data_set(network: Mapping[str, Any], dataset: str | None) -> Mapping[str, Any]:
+    """The results of a network of the run on the data set it was trained on; empty if nobody knows."""
+    inside: Mapping[str, Any] = network if dataset is None else network.get("datasets", {}).get(dataset, {})
+    return inside

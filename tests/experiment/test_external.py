@@ -13,8 +13,7 @@ import archimed
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
 from archimed.errors import DataError, RunError
-from archimed.experiment.external import test_of_the_run as own_test
-from archimed.experiment.external import validate_externally
+from archimed.experiment.external import differences, of_data_set, validate_externally
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.progress import Silent
 from archimed.experiment.trainings import trained_networks
@@ -49,6 +48,12 @@ def test_every_case_is_predicted_by_the_network_as_it_is(finished: Path, other: 
     assert written == pytest.approx(probabilities.tolist(), abs=1e-6)
     cell = summary["networks"]["mstf-nas"]["test"]["auc"]
     assert cell["value"] == pytest.approx(roc_auc_score(dataset.target.numpy(), written))
+    own = before["summary"]["networks"]["mstf-nas"]["test"]["auc"]
+    assert summary["networks"]["mstf-nas"]["difference"]["auc"]["value"] == pytest.approx(cell["value"] - own["value"])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "How the data differ" in page
+    assert "The intensities of" in page
+    assert str(other) not in page
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -116,6 +121,14 @@ def test_networks_of_several_data_sets_are_told_apart(tmp_path: Path) -> None:
 
 def test_what_a_network_gave_on_its_own_data_set() -> None:
     network = {"test": {"dice": 1}, "datasets": {"cells": {"test": {"dice": 2}}}}
-    assert own_test({"test": {"dice": 1}}, None) == {"dice": 1}
-    assert own_test(network, "cells") == {"dice": 2}
-    assert own_test(network, "other") == {}
+    assert of_data_set(network, None) == network
+    assert of_data_set(network, "cells") == {"test": {"dice": 2}}
+    assert of_data_set(network, "other") == {}
+
+
+def test_distances_in_other_units_are_not_subtracted() -> None:
+    cells = {"dice": {"value": 0.5}, "hausdorff_95": {"value": 9.0}, "surface_dice": {"value": 0.4}}
+    own = {"test": {metric: {"value": 1.0} for metric in cells}, "distance_unit": "mm"}
+    assert [*differences(cells, own, "mm")] == [*cells]
+    assert differences(cells, own, "pixels") == {"dice": {"value": -0.5, "low": None, "high": None}}
+    assert differences(cells, {}, "mm") == {}
