@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import loading, masks, scaling, scoring, stages, supernet, training, weave, zen
+from benchmarks import deepmad, loading, masks, scaling, scoring, stages, supernet, training, weave, zen
 
 PARTS = {
     "scoring": scoring.main,
@@ -14,6 +14,7 @@ PARTS = {
     "weave": weave.main,
     "stages": stages.main,
     "zen": zen.main,
+    "deepmad": deepmad.main,
 }
 
 wanted = sys.argv[1:] or list(PARTS)

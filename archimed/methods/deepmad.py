@@ -26,6 +26,7 @@ from archimed.methods.zen_nas import within
 from archimed.search import search_population, select_best
 from archimed.seeding import numpy_generator
 from archimed.spaces import SearchSpace
+from archimed.spaces.budgets import cost
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.strategies import RandomSearch
 from archimed.strategies.first_then_random import FirstThenRandom
@@ -259,7 +260,7 @@ def measured(program: Program, genotypes: Sequence[Genotype]) -> Iterator[Measur
     for genotype in genotypes:
         start = perf_counter()
         structure = program.space.structure(genotype)
-        own = program.space.cost(genotype, program.task)
+        own = cost(program.fitted(structure), program.task)
         values = {
             SCORE: program.score(structure),
             "rho": program.rho(structure),

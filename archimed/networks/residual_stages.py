@@ -92,7 +92,10 @@ def fitted(structure: Structure, image_size: Sequence[int], least_map: int) -> S
     kept = [set(positions[len(positions) - halvings(n, least_map, len(positions)) :]) for n in image_size]
     axes = [tuple(2 if position in axis else 1 for axis in kept) for position in range(len(strides))]
     first, *others = (steps[0] if len(set(steps)) == 1 else steps for steps in axes)
-    stages = (replace(stage, stride=stride) for stage, stride in zip(structure.stages, others, strict=True))
+    if [first, *others] == strides:
+        return structure
+    pairs = zip(structure.stages, others, strict=True)
+    stages = (stage if stage.stride == stride else replace(stage, stride=stride) for stage, stride in pairs)
     return replace(structure, stem_stride=first, stages=tuple(stages))
 
 

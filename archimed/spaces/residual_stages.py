@@ -97,7 +97,7 @@ class ResidualStagesSpace:
             GenotypeError: the genotype does not belong to this space.
         """
         stem, stages = self.decoded(genotype)
-        parts = (replace(part, stride=2 if number == 0 else 1) for stage in stages for number, part in enumerate(stage))
+        parts = (part if number else replace(part, stride=2) for stage in stages for number, part in enumerate(stage))
         return Structure(stem, 2, tuple(parts))
 
     def genotype(self, structure: Structure) -> Genotype:
