@@ -13,11 +13,18 @@ DEEPEST_YAML = 20  # lists and mappings within each other
 
 
 def write_through(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then sync and rename it; on an error nothing is left."""
+    """Let `write` fill a temporary file beside `path`, then sync and rename it; on an error nothing is left.
+
+    The file gets the usual permissions, also from a library that makes its own private.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         sync(temporary)
         temporary.replace(path)
     finally:

@@ -21,6 +21,18 @@ def test_a_written_file_is_all_there_is(tmp_path: Path) -> None:
     assert names(tmp_path / "new" / "folder") == ["note.txt"]
 
 
+def test_a_file_that_its_writer_made_private_gets_the_usual_permissions(tmp_path: Path) -> None:
+    def write(temporary: Path) -> None:
+        temporary.unlink()
+        temporary.write_text("weights")
+        temporary.chmod(0o600)
+
+    (tmp_path / "usual").touch()
+    write_through(tmp_path / "weights", write)
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "weights").read_text() == "weights"
+
+
 def test_a_write_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     write_text(path, "old")

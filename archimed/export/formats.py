@@ -15,6 +15,7 @@ from archimed.export.expressions import UnwritableError
 from archimed.export.network_source import libraries, network_source
 from archimed.export.predict_source import predict_source
 from archimed.files import write_json, write_text
+from archimed.training.weights import save_tensors
 
 OPSET = 20  # of ONNX: what PyTorch writes unless told otherwise
 EXAMPLES = 2  # images in the batch that a graph is taken of
@@ -24,7 +25,7 @@ def write_source(exported: Exported, folder: Path) -> Written:
     """network.py, its weights, and what else a person needs to use them."""
     text = checked_source(exported)
     write_text(folder / "network.py", text)
-    save_weights(exported.network, folder / "weights.safetensors")
+    save_tensors(folder / "weights.safetensors", exported.network.state_dict(), {})
     needs = tuple(dict.fromkeys((*libraries(text), "numpy", "torch")))
     return with_prediction(
         exported, "source", folder, Written((Path("network.py"), Path("weights.safetensors")), needs)
@@ -88,13 +89,6 @@ def outputs_of(exported: Exported) -> str:
     task = exported.task
     space = ", *space" if task.kind == "segmentation" else ""
     return f"[batch, {task.num_outputs}{space}], of {', '.join(task.class_names)}"
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """All parameters and buffers as safetensors."""
-    from safetensors.torch import save_file
-
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
 
 
 def write_pt2(exported: Exported, folder: Path) -> Written:
