@@ -1,7 +1,8 @@
 """Exports a trained network of a finished run, and proves the export on cases of the run's data."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import lt
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from archimed.runs import NetworkFolder, RunDirectory
 from archimed.training.machine import Machine
 
 MOST_CASES = 10  # on which an export is proven
+GRAPHS = ("pt2", "onnx")  # formats that take images of one size
 WRITERS = {"pt2": write_pt2, "onnx": write_onnx, "source": write_source, "bundle": write_bundle}
+BORDERED = "Dice in predictions.csv, of images smaller than the graph"
 DICE_TOLERANCE = 100 * TOLERANCE  # of scores of masks: a pixel between two classes may fall to either
 
 
@@ -80,7 +83,7 @@ def export_run(run: Path, form: str, out: Path, network: str | None, observer: O
     directory = RunDirectory(run)
     experiment = experiment_from_document(directory.read_experiment(), searches=False)
     trained = trainings_of(directory, network)[0]
-    exported, stored = read_exported(directory, experiment, trained)
+    exported, stored = read_exported(directory, experiment, trained, form)
     if exported.needs_numpy and form in ("pt2", "onnx"):
         raise SettingsError(
             f"A graph holds networks of PyTorch's operations; {trained.network} reads features by NumPy. "
@@ -114,8 +117,13 @@ def put_in_place(part: Path, out: Path) -> None:
     part.rename(out)
 
 
-def read_exported(directory: RunDirectory, experiment: Experiment, trained: Trained) -> tuple[Exported, StoredNetwork]:
-    """The network of a training with all that is told about it."""
+def read_exported(
+    directory: RunDirectory, experiment: Experiment, trained: Trained, form: str
+) -> tuple[Exported, StoredNetwork]:
+    """The network of a training with all that is told about it.
+
+    A graph that makes masks takes the windows by which the run saw its largest image.
+    """
     with recorded_calls() as calls:
         stored = load_network(NetworkFolder(trained.path), experiment.method.space)
     data = read_json(directory.data)
@@ -128,12 +136,16 @@ def read_exported(directory: RunDirectory, experiment: Experiment, trained: Trai
     size = stored.task.image_size if not masks else None if side is None else (side,) * stored.task.spatial_dims
     thresholds = read_json(trained.path / "metrics.json").get("thresholds", {})
     rule = preprocessing(stored.task, stored.normalise, settings, size, thresholds)
+    task = stored.task
+    if masks and form in GRAPHS:
+        window = tuple(map(min, task.image_size, data["images"]["shapes"]["largest"]))
+        task, rule = replace(task, image_size=window), {**rule, "patch": [*window]}
     place = f"the training of fold {trained.fold} with seed {trained.seed}"
     summary = read_json(directory.summary)
     document = directory.read_experiment()
     title = f"{NETWORK_NAMES.get(trained.network, trained.network)} for {data['name']}"
     card = model_card(summary, data, document, trained.network, stored.task, rule, place)
-    return Exported(stored.network, calls, stored.task, title, rule, card), stored
+    return Exported(stored.network, calls, task, title, rule, card), stored
 
 
 def proof_of(directory: RunDirectory, experiment: Experiment, trained: Trained, observer: Observer) -> Proof:
@@ -177,7 +189,8 @@ def write_and_prove(
     images = images_of(exported, stored, proof)
     differences = [same_outputs(exported, form, folder, images, LOADERS.get(form, ""))]
     if proof.dataset is not None:
-        differences += figures(stored, trained, proof, proof.dataset, form, folder)
+        window = exported.task.image_size
+        differences += figures(stored, trained, proof, proof.dataset, form, folder, window)
     for cache in folder.rglob("__pycache__"):
         shutil.rmtree(cache, ignore_errors=True)
     document = {
@@ -208,9 +221,19 @@ def images_of(exported: Exported, stored: StoredNetwork, proof: Proof) -> Tensor
 
 
 def figures(
-    stored: StoredNetwork, trained: Trained, proof: Proof, dataset: Dataset, form: str, folder: Path
+    stored: StoredNetwork,
+    trained: Trained,
+    proof: Proof,
+    dataset: Dataset,
+    form: str,
+    folder: Path,
+    window: tuple[int, ...],
 ) -> list[Difference]:
-    """How far the export's own answers, made outside archimed, are from the run's predictions.csv."""
+    """How far the export's own answers, made outside archimed, are from the run's predictions.csv.
+
+    A graph surrounds images smaller than its window by their border, where the run took them as they are: how much
+    that changes is told, not judged.
+    """
     part = dataset.subset(proof.cases)
     masks = part.masks is not None
     cases = dict(zip(part.ids, part.images, strict=True))
@@ -221,10 +244,12 @@ def figures(
         largest = max(float(abs(found[case] - known[case]).max()) for case in part.ids)
         return [within("probabilities in predictions.csv", largest, len(cases), TOLERANCE)]
     scores = dict(zip(written.cases, written.scores, strict=True))
-    distances = []
+    alike: list[float] = []
+    bordered: list[float] = []
     for case, truth, sides in zip(part.ids, part.masks or (), spacing_of(dataset, part.ids), strict=True):
-        answer = torch.from_numpy(found[case])
-        own = case_scores(stored.task, answer, truth, sides, surfaces=False)
-        distances += [abs((a.dice or 0) - (b.dice or 0)) for a, b in zip(own, scores[case], strict=True)]
-    # a graph of one size sees smaller images with more border than the run did
-    return [within("Dice in predictions.csv", max(distances), len(cases), DICE_TOLERANCE)]
+        own = case_scores(stored.task, torch.from_numpy(found[case]), truth, sides, surfaces=False)
+        distance = max(abs((a.dice or 0) - (b.dice or 0)) for a, b in zip(own, scores[case], strict=True))
+        smaller = any(map(lt, cases[case].shape[1:], window))
+        (bordered if form in GRAPHS and smaller else alike).append(distance)
+    told = [within("Dice in predictions.csv", max(alike), len(alike), DICE_TOLERANCE)] if alike else []
+    return [*told, *([Difference(BORDERED, max(bordered), len(bordered))] if bordered else [])]

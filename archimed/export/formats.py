@@ -140,6 +140,13 @@ def told(exported: Exported) -> str:
 
 def with_prediction(exported: Exported, form: str, folder: Path, written: Written) -> Written:
     """The same with preprocess.json and predict.py beside it; a graph takes images of one size."""
+    if form != "source" and exported.task.kind == "segmentation":
+        size = " x ".join(map(str, exported.task.image_size))
+        note = (
+            f"The graph takes images of {size} pixels: larger ones go by windows, and smaller ones are surrounded by "
+            "their border, which moves their answers. export.json tells by how much; the format source takes any size."
+        )
+        written = replace(written, notes=(*written.notes, note))
     write_json(folder / "preprocess.json", {**exported.preprocessing, "fixed_size": form != "source"})
     write_text(folder / "predict.py", predict_source(form))
     return replace(written, files=(*written.files, Path("preprocess.json"), Path("predict.py")))
