@@ -19,13 +19,14 @@ from archimed.networks.fitted import Fitted
 from archimed.seeding import derive_seed, numpy_generator
 from archimed.task import ImagingTask
 from archimed.training.mask_prediction import windows
-from archimed.training.recipe import passes_per_epoch
+from archimed.training.recipe import checkpoint_metrics, passes_per_epoch
 from archimed.training.steps import fitting_step, least_batch, make_optimizer
 
 TRIAL_STEPS = 2
 TRIAL_SECONDS = 3.0  # of a step at most
 FEW_IMAGES = 8  # of the first steps
-CHECKPOINT_COPIES = 8  # two checkpoints of weights, best weights and two moments of Adam
+CHECKPOINTS = 2  # that a training keeps: the last one and the one before
+LEARNT_COPIES = 3  # in each: weights and two moments of Adam, beside the best weights by each metric
 VALIDATION_COST = 1 / 3  # of an image in validation, in units of its training: one pass of three
 
 
@@ -39,7 +40,8 @@ class Estimate:
         tune_seconds: all trials of settings to their last epoch.
         train_seconds: all trainings to their last epoch; early stopping makes it less.
         memory_gib: of this process, beside the images.
-        disk_mib: of the finished run.
+        disk_mib: of the weights of the finished run, one file for each metric by which they are kept, and of the
+            checkpoints of one training.
         candidates: unique candidates scored in all searches; 0 if they learn instead.
     """
 
@@ -68,6 +70,8 @@ def estimate(bench: Workbench) -> Estimate:
             seconds[name] = seconds.get(name, 0.0) + epoch_seconds(bench, one, number)
             parameters.append(parameter_count(bench, one, number))
     first = [repeat for repeat in searches if (repeat.fold, repeat.seed) == (0, bench.experiment.seed)]
+    kept = len(checkpoint_metrics(method.training, bench.training_data.task.kind))
+    copies = CHECKPOINTS * (LEARNT_COPIES + kept)
     foretold = sum(search_seconds(bench, repeat) for repeat in first) if runs else 0.0
     return Estimate(
         search_seconds=searches_per_repeat(bench) * repeats * foretold,
@@ -75,7 +79,7 @@ def estimate(bench: Workbench) -> Estimate:
         tune_seconds=sum(seconds.values()) * trial_epochs * tune.trials * repeats / len(bench.experiment.seeds),
         train_seconds=sum(seconds.values()) * method.training.epochs * repeats,
         memory_gib=psutil.Process().memory_info().rss / 2**30,
-        disk_mib=(sum(parameters) * repeats + max(parameters) * CHECKPOINT_COPIES) * 4 / 2**20,
+        disk_mib=(sum(parameters) * repeats * kept + max(parameters) * copies) * 4 / 2**20,
         candidates=method.search.planned_candidates * runs,
     )
 

@@ -28,6 +28,13 @@ def test_an_estimate_foretells_the_run_and_writes_nothing(grey: Path, tmp_path: 
     assert set(foretold.epoch_seconds) == set(summary["networks"])
 
 
+def test_weights_kept_by_several_metrics_take_their_room(grey: Path, tmp_path: Path) -> None:
+    one = estimated(grey, tmp_path / "run")
+    three = estimated(grey, tmp_path / "run", training__checkpoint_metric="auc,accuracy,macro_f1")
+    # of the one network: its files, and two checkpoints of weights, two moments and the best weights by each metric
+    assert three.disk_mib / one.disk_mib == pytest.approx((3 + 2 * (3 + 3)) / (1 + 2 * (3 + 1)))
+
+
 def test_it_grows_with_repeats_and_folds(grey: Path, tmp_path: Path) -> None:
     one = estimated(grey, tmp_path / "run")
     six = estimated(grey, tmp_path / "run", repeats=2, data__folds=3)
