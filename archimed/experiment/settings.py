@@ -342,8 +342,13 @@ def experiment_from_document(
     needed = ("method", "sources", "seed", "repeats", *SECTIONS)
     if missing := [name for name in needed if name not in document and name != "tune"]:  # which older runs lack
         raise SettingsError(f"The settings of a run name all of them; {missing[0]!r} is missing. Start the run anew.")
+    for name in SECTIONS:
+        if not isinstance(document.get(name, {}), Mapping):
+            raise SettingsError(f"{name} is a section of settings by name; got {document[name]!r}. Start the run anew.")
     own = own_search_parts(document)
-    named = (str(document["method"]), str(document["space"].get("name")), *(own if searches else ()))
+    fields = dict(document["space"])
+    space = str(fields.pop("name", None))
+    named = (str(document["method"]), space, *(own if searches else ()))
     for part in named:
         if is_user_object(part) and not trust_files:
             raise SettingsError(
@@ -352,10 +357,9 @@ def experiment_from_document(
             )
     method_class = find_method(str(document["method"]))
     defaults = method_class()
-    fields = dict(document["space"])
     method = dataclasses.replace(  # type: ignore[type-var]
         defaults,
-        space=space_from_settings(str(fields.pop("name")), fields, trust_files),
+        space=space_from_settings(space, fields, trust_files),
         search=section("search", type(defaults.search), {} if own and not searches else document["search"]),
         training=section("training", type(defaults.training), document["training"]),
     )

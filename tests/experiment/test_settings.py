@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from archimed.cli.data import data_settings
-from archimed.errors import SettingsError
+from archimed.errors import ArchimedError, SettingsError
 from archimed.experiment.settings import (
     Experiment,
     default_document,
@@ -150,6 +150,20 @@ def test_a_document_without_a_part_is_refused(missing: str) -> None:
     document: Mapping[str, Any] = {**default_document("mstf-nas"), "sources": ["x.npz"]}
     with pytest.raises(SettingsError, match=f"'{missing}' is missing"):
         experiment_from_document({key: value for key, value in document.items() if key != missing})
+
+
+@pytest.mark.parametrize("section", ["space", "training", "machine", "tune"])
+@pytest.mark.parametrize("value", ["x", None, [1]])
+def test_a_section_that_is_none_is_refused(section: str, value: object) -> None:
+    document = {**default_document("mstf-nas"), "sources": ["x.npz"], section: value}
+    with pytest.raises(SettingsError, match=f"^{section} is a section"):
+        experiment_from_document(document)
+
+
+def test_a_space_without_a_name_is_refused() -> None:
+    document = {**default_document("mstf-nas"), "sources": ["x.npz"], "space": {}}
+    with pytest.raises(ArchimedError, match="None"):
+        experiment_from_document(document)
 
 
 @pytest.mark.parametrize("method", METHODS)
