@@ -1,5 +1,6 @@
 """A run that was interrupted, at whatever step and however often, ends with the files of an unbroken one."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,18 @@ def test_no_candidate_is_measured_twice(grey: Path, tmp_path: Path, monkeypatch:
     assert len(measured) == 5  # the one that was lost, and it alone, again
     assert measured[3] == measured[2]
     assert len(lines(tmp_path / "run" / "search" / "candidates.jsonl")) == 4
+
+
+def test_a_clock_that_jumps_back_changes_nothing(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(grey, tmp_path / "whole", ONE_SEARCH)(Steps())
+    told = iter(range(2_000_000_000, 0, -86_400))  # each look at the clock is a day earlier than the one before
+    monkeypatch.setattr(time, "time", lambda: float(next(told)))
+    monkeypatch.setattr(time, "time_ns", lambda: next(told) * 1_000_000_000)
+    work = begin(grey, tmp_path / "run", ONE_SEARCH)
+    names = interrupted_at(12, work).names
+    assert len(names) == 12
+    work(Steps())
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
 def test_a_finished_run_is_left_as_it_is(grey: Path, tmp_path: Path) -> None:
