@@ -1,9 +1,12 @@
 """The evaluation stage: predictions and metrics of every trained network. The test part is read here and only here."""
 
+import csv
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from archimed.data.dataset import Dataset, SplitName
+from archimed.data.dataset import SPLIT_NAMES, Dataset, SplitName
+from archimed.errors import RunError
 from archimed.evaluation.medmnist import medmnist_metrics, write_medmnist_result
 from archimed.evaluation.thresholds import label_thresholds
 from archimed.experiment.answering import answered, distance_unit
@@ -24,15 +27,38 @@ def evaluate(bench: Workbench) -> None:
     """Predict and measure every trained network; what was there before is overwritten, with the same figures.
 
     Raises:
-        RunError: the method's own network is not trained.
+        RunError: the method's own network is not trained, or a network comes from a run with other splits.
     """
     every = [job for job in jobs(bench) if job.folder.training.exists() and job.folder.weights.exists()]
     check_own_network(bench, every, "Evaluation needs the trained networks")
+    for job in every:
+        check_division(bench, job)
     bench.observer.stage("evaluate")
     for number, job in enumerate(every, start=1):
         evaluate_one(bench, job)
         bench.observer.progress(number, len(every), "networks")
     picture_cases(bench, every)
+
+
+def check_division(bench: Workbench, job: Job) -> None:
+    """Raise RunError where a network was measured before on cases that have another part in this run's fold.
+
+    So folders of another run, whose training may have seen what is the test part here, are told apart.
+    """
+    if not job.folder.predictions.exists():
+        return
+    fold = bench.data_of(job.repeat).folds[job.repeat.fold]
+    place = {case: split for split in SPLIT_NAMES for case in fold.split(split)}
+    told: list[tuple[str | None, str | None]] = []
+    with suppress(csv.Error), job.folder.predictions.open(newline="", encoding="utf-8", errors="replace") as file:
+        told += [(line.get("case"), line.get("split")) for line in csv.DictReader(file)]  # a damaged one is made anew
+    for case, split in told:
+        if case in place and split in SPLITS and place[case] != split:
+            raise RunError(
+                f"The networks of a run share its splits; {job.folder.path} was made with others: {case} was a "
+                f"{split} case there and is a {place[case]} case here. Evaluate each run by itself, and join them "
+                "with: archimed compare RUN RUN --out DIR"
+            )
 
 
 def evaluate_one(bench: Workbench, job: Job) -> None:

@@ -1,5 +1,7 @@
 """The test part decides nothing: it is read after every choice is made, and other test images change no choice."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from archimed.experiment.pipeline import run_again
 from archimed.experiment.progress import Silent
 from archimed.experiment.workbench import Repeat, Workbench
 from archimed.methods.protocol import Method, SearchProblem
+from tests.cli.command import command
 from tests.experiment.tiny import TINY, TWO_SEARCHES, result_of, tiny_run
 
 
@@ -122,3 +125,18 @@ def test_patients_are_in_one_split_of_a_fold_and_folds_test_every_case_once(tmp_
     for fold in folds:
         parts = [set(fold[name]) for name in ("train", "validation", "test")]
         assert sum(map(len, parts)) == len(set.union(*parts)) == 40
+
+
+def test_a_network_of_a_run_with_other_splits_is_refused(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    predictions = run / "networks" / "random-search" / "fold0.seed0" / "predictions.csv"
+    lines = predictions.read_text().splitlines(keepends=True)
+    known = json.loads((run / "splits.json").read_text())["folds"][0]
+    row = next(row for row, line in enumerate(lines) if line.split(",")[0] == known["test"][0])
+    other = lines[row].replace(known["test"][0], known["train"][0], 1)
+    predictions.write_text("".join([*lines[:row], other, *lines[row + 1 :]]))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    said = command("evaluate", str(run), "--quiet")
+    assert said.code == 2
+    assert f"{known['train'][0]} was a test case there and is a train case here" in said.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
