@@ -48,17 +48,22 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, which holds names and values.
 
     Raises:
-        RunError: the file is missing or is not JSON.
+        RunError: the file is missing, is not JSON, or holds anything else.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"A file of the run is missing: {path}. Was the stage that writes it run?") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"A file of the run is damaged: {path} ({error}). Delete it and resume the run.") from None
+    if not isinstance(value, dict):
+        raise RunError(
+            f"A file of the run is damaged: {path} holds no names and values. Delete it and resume the run."
+        )
+    return value
 
 
 def read_yaml(path: Path) -> Any:

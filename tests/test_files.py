@@ -88,6 +88,13 @@ def test_json_comes_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "value.json") == value
 
 
+@pytest.mark.parametrize("text", ["null", "5", "[]", '"x"'])
+def test_json_of_no_names_is_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "value.json").write_text(text)
+    with pytest.raises(RunError, match="holds no names and values"):
+        read_json(tmp_path / "value.json")
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_json_has_no_nan(tmp_path: Path, number: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
