@@ -45,7 +45,7 @@ def read_file(path: str, settings: Mapping[str, Any]) -> Tensor:
     values = values[None] if values.ndim == axes else values
     if values.ndim != axes + 1:
         sys.exit(f"The network takes images of {axes} axes; {Path(path).name} has {values.ndim - 1}.")
-    return torch.from_numpy(np.ascontiguousarray(values))
+    return torch.from_numpy(np.array(values, order="C"))
 
 
 def read_picture(path: str) -> np.ndarray:
