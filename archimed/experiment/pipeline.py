@@ -18,6 +18,7 @@ from archimed.experiment.own_modalities import with_named_modalities, with_recor
 from archimed.experiment.preflight import check_before_start, check_kind
 from archimed.experiment.progress import Observer
 from archimed.experiment.search_stage import baselines_of, search
+from archimed.experiment.search_together import search_together
 from archimed.experiment.settings import Experiment, MachineSettings, experiment_from_document, section
 from archimed.experiment.sources import check_shared
 from archimed.experiment.summary import summarise
@@ -202,6 +203,7 @@ def run_stages(bench: Workbench, stages: tuple[str, ...], budget: Budget) -> Non
         if stage == "search" and bench.experiment.architecture:
             adopt(bench)
         elif stage == "search":
+            search_together(bench, budget)
             search(bench, budget)
         elif stage == "train":
             tune_all(bench)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from archimed.candidate import Candidate
@@ -18,6 +19,7 @@ from archimed.files import append_line, read_lines, sync, write_json, write_line
 from archimed.genotype import Choice, describe, parse
 from archimed.methods.baselines import baseline_names, fixed_baseline, fixed_networks, typical_spacing
 from archimed.methods.protocol import Journal, Method, SearchOutcome, SearchProblem, Selection, named_baselines_of
+from archimed.runs import RunDirectory
 from archimed.spaces import SearchSpace, space_settings
 from archimed.task import ImagingTask
 
@@ -29,13 +31,17 @@ def search(bench: Workbench, budget: Budget) -> None:
     repeats = bench.searches()
     budget.searches = len(repeats) * searches_per_repeat(bench)
     for repeat in repeats:
-        missing = wanted_of(bench, repeat) - {
-            (line["network"], line.get("dataset"))
-            for line in bench.run.selections()
-            if (line["fold"], line["seed"]) == (repeat.fold, repeat.seed)
-        }
-        if missing:
+        if missing := missing_of(bench, repeat):
             search_once(bench, repeat, missing, budget)
+
+
+def missing_of(bench: Workbench, repeat: Repeat) -> Wanted:
+    """What a search and the baselines beside it have not given yet."""
+    return wanted_of(bench, repeat) - {
+        (line["network"], line.get("dataset"))
+        for line in bench.run.selections()
+        if (line["fold"], line["seed"]) == (repeat.fold, repeat.seed)
+    }
 
 
 def search_once(bench: Workbench, repeat: Repeat, missing: Wanted, budget: Budget) -> None:
@@ -155,7 +161,9 @@ def journal(bench: Workbench, method: Method, repeat: Repeat, seconds_left: Call
         stop=lambda: seconds_left() < 0,
         seconds_left=seconds_left,
         folder=bench.run.search_state(repeat.fold, repeat.seed, scope),
-        restore_epochs=lambda epochs: restore_epochs(bench, key, epochs),
+        restore_epochs=lambda epochs: restore_lines(
+            bench.run.search_epochs, key, [{**key, **epoch} for epoch in epochs]
+        ),
         record_epoch=lambda epoch: append_line(bench.run.search_epochs, {**key, **epoch}),
         say=bench.observer.say,
     )
@@ -180,13 +188,13 @@ def progress_within(observer: Observer, seconds_left: Callable[[], float]) -> Ca
     return progress
 
 
-def restore_epochs(bench: Workbench, key: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Make the log of epochs agree with what the state of one search holds; nothing is written if it does."""
-    logged = read_lines(bench.run.search_epochs)
+def restore_lines(log: Path, key: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]]) -> None:
+    """Make a log hold, of the lines with this key, exactly the wanted ones; nothing is written if it does."""
+    logged = read_lines(log)
     others = [line for line in logged if any(line.get(name) != value for name, value in key.items())]
-    wanted = [*others, *({**key, **epoch} for epoch in epochs)]
-    if wanted != logged:
-        write_lines(bench.run.search_epochs, wanted)
+    every = [*others, *wanted]
+    if every != logged:
+        write_lines(log, every)
 
 
 def written_candidate(candidate: Candidate, choices: tuple[Choice, ...]) -> dict[str, Any]:
@@ -227,9 +235,14 @@ def write_selections(bench: Workbench, repeat: Repeat, selections: Sequence[tupl
     for log in (bench.run.candidates, bench.run.search_epochs):
         if log.exists():
             sync(log)  # a search that is over is not searched again
-    every = [*bench.run.selections(), *added]
-    rule = next(line["rule"] for line in every if line["network"] == bench.experiment.method.name)
-    write_json(bench.run.selected, {"rule": rule, "selected": every})
+    add_selections(bench.run, bench.experiment.method.name, added)
+
+
+def add_selections(run: RunDirectory, method: str, added: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to selected.json."""
+    every = [*run.selections(), *added]
+    rule = next(line["rule"] for line in every if line["network"] == method)
+    write_json(run.selected, {"rule": rule, "selected": every})
 
 
 def read_selection(line: dict[str, Any], own_space: SearchSpace) -> Selection:

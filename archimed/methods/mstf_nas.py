@@ -77,6 +77,7 @@ class MstfNas:
     training: Recipe = field(default_factory=Recipe)
 
     name: ClassVar[str] = "mstf-nas"
+    spreads_its_search: ClassVar[bool] = True
     searched_baselines: ClassVar[tuple[str, ...]] = FROM_RANDOM_POOL
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {

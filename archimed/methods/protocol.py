@@ -103,7 +103,8 @@ class Method(Protocol):
     settings, at least `quick` and `paper`; `searched_baselines` are the baselines that a search gives: its own, or
     that of `pool`. A method that takes several `--data` also has `data_sets`, see `data_sets_of`; one whose paper
     compares with other fixed networks has `named_baselines`, see `named_baselines_of`; one that needs more of the data
-    than the splits promise has `check_problem`, see `check_problem`.
+    than the splits promise has `check_problem`, see `check_problem`; one whose search spreads its candidates over the
+    problem's crew has `spreads_its_search`, see there.
     """
 
     name: ClassVar[str]
@@ -149,6 +150,12 @@ def check_problem(method: Method, problem: SearchProblem) -> None:
     check: Callable[[SearchProblem], None] | None = getattr(method, "check_problem", None)
     if check is not None:
         check(problem)
+
+
+def spreads_its_search(method: Method) -> bool:
+    """Whether a search measures its candidates on the workers of the run; if not, whole searches are spread."""
+    found: bool = getattr(method, "spreads_its_search", False)
+    return found
 
 
 def named_baselines_of(method: Method) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class ZenNas:
     training: Recipe = field(default_factory=Recipe)
 
     name: ClassVar[str] = "zen-nas"
+    spreads_its_search: ClassVar[bool] = True
     searched_baselines: ClassVar[tuple[str, ...]] = FROM_RANDOM_POOL
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
