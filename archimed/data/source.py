@@ -24,6 +24,7 @@ from archimed.data.preparation.assembly import Progress, assemble
 from archimed.data.preparation.channels import with_channels
 from archimed.data.preparation.resizing import resize
 from archimed.data.problems import Problems
+from archimed.data.scales import check_scales
 from archimed.data.settings import DataSettings
 from archimed.data.source_options import own_settings
 from archimed.data.splits import check_folds, make_folds
@@ -91,6 +92,7 @@ def read_source(
     _check_target(dataset, problems)
     dataset = dataclasses.replace(dataset, folds=make_folds(dataset, settings, seed, problems))
     check_folds(dataset, problems)
+    check_scales(dataset, problems)
     if not dataset.patients_known and not any(case.split for case in dataset.cases):
         problems.caution(
             "The data do not say which images are of the same patient: each counts as a patient of its own, so one "
