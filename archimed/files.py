@@ -60,9 +60,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise RunError(f"A file of the run is damaged: {path} ({error}). Delete it and resume the run.") from None
     if not isinstance(value, dict):
-        raise RunError(
-            f"A file of the run is damaged: {path} holds no names and values. Delete it and resume the run."
-        )
+        raise RunError(f"A file of the run is damaged: {path} holds no names and values. Delete it and resume the run.")
     return value
 
 
