@@ -48,7 +48,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, which holds names and values.
+    """Read a JSON file, which holds an object.
 
     Raises:
         RunError: the file is missing, is not JSON, or holds anything else.
@@ -60,7 +60,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise RunError(f"A file of the run is damaged: {path} ({error}). Delete it and resume the run.") from None
     if not isinstance(value, dict):
-        raise RunError(f"A file of the run is damaged: {path} holds no names and values. Delete it and resume the run.")
+        raise RunError(f"A file of the run is damaged: {path} holds no JSON object. Delete it and resume the run.")
     return value
 
 

@@ -89,9 +89,9 @@ def test_json_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["null", "5", "[]", '"x"'])
-def test_json_of_no_names_is_damaged(tmp_path: Path, text: str) -> None:
+def test_json_that_is_no_object_is_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "value.json").write_text(text)
-    with pytest.raises(RunError, match="holds no names and values"):
+    with pytest.raises(RunError, match="holds no JSON object"):
         read_json(tmp_path / "value.json")
 
 

@@ -132,10 +132,8 @@ def read_run(folder: Path) -> Run:
 
 def record(path: Path) -> Record:
     """A JSON object; empty if the file is absent."""
-    value = read_json(path) if path.is_file() else {}
-    if not isinstance(value, dict):
-        raise RunError(f"A file of the run is damaged: {path} holds no JSON object. Delete it and resume the run.")
-    return value
+    found: Record = read_json(path) if path.is_file() else {}
+    return found
 
 
 def settings(path: Path) -> Record:
