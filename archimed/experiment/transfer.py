@@ -105,7 +105,19 @@ def resolve_transfer(
         document["evaluation"]["baselines"] = "default"
     document["seed"], document["repeats"] = base["seed"], base["repeats"]
     document = laid_over(document, method_name, config, assignments, flags, architecture)
+    refuse_another_space(found.document["space"], document["space"])
     return experiment_from_document({**document, "method": method_name, "architecture": architecture}, trust_files=True)
+
+
+def refuse_another_space(found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise SettingsError where the settings of the space are not those that the architecture was found with."""
+    for name in sorted({*found, *asked}):
+        mine, theirs = json.loads(json.dumps([found.get(name), asked.get(name)]))
+        if mine != theirs:
+            raise SettingsError(
+                f"An architecture keeps the space that it was found in, with space.{name}={mine}; got {theirs}. "
+                f"Leave --set space.{name} out, or search with it."
+            )
 
 
 def run_of(path: Path) -> RunDirectory:

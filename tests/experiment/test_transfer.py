@@ -98,6 +98,11 @@ def test_a_flat_architecture_is_refused_volumes(searched: Path, tmp_path: Path) 
     assert "is for 2 dimensions, volumes has 3" in refused(searched, volumes, tmp_path / "out")
 
 
+def test_an_architecture_is_refused_another_space(searched: Path, grey: Path, tmp_path: Path) -> None:
+    message = refused(searched, grey, tmp_path / "out", **{"space.width": 8})
+    assert "with space.width=4; got 8. Leave --set space.width out" in message
+
+
 def test_a_classifier_is_refused_masks(searched: Path, tmp_path: Path) -> None:
     message = refused(searched, Path("phantom:cells?cases=20"), tmp_path / "out")
     assert "classify whole images" in message
