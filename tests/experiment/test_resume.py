@@ -25,7 +25,7 @@ def begin(data: Path, out: Path, settings: Mapping[str, Any]) -> Callable[[Steps
     return lambda steps: archimed.run("mstf-nas", str(data), out, settings=settings, observer=steps)
 
 
-def check_every_step(data: Path, folder: Path, settings: Mapping[str, Any], stride: int) -> list[str]:
+def check_steps(data: Path, folder: Path, settings: Mapping[str, Any], stride: int) -> list[str]:
     whole = interrupted_at(None, begin(data, folder / "whole", settings))
     expected = result_of(folder / "whole")
     for stop in range(1, len(whole.names) + 1, stride):
@@ -44,8 +44,8 @@ def check_every_step(data: Path, folder: Path, settings: Mapping[str, Any], stri
     return whole.names
 
 
-def test_a_run_goes_on_from_every_step(grey: Path, tmp_path: Path) -> None:
-    steps = check_every_step(grey, tmp_path, ONE_SEARCH, stride=1)
+def test_a_run_goes_on_from_any_step(grey: Path, tmp_path: Path) -> None:
+    steps = check_steps(grey, tmp_path, ONE_SEARCH, stride=3)
     assert steps.count("half a line of candidates.jsonl") == 4
     assert steps.count("half a line of epochs.jsonl") == 2
     for name in ("experiment.yaml", "splits.json", "data.json", "selected.json", "weights.safetensors", "metrics.json"):
@@ -53,8 +53,8 @@ def test_a_run_goes_on_from_every_step(grey: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_of_several_searches_and_seeds_goes_on_from_every_step(grey: Path, tmp_path: Path) -> None:
-    check_every_step(grey, tmp_path, SEVERAL, stride=5)
+def test_a_run_of_several_searches_and_seeds_goes_on_from_any_step(grey: Path, tmp_path: Path) -> None:
+    check_steps(grey, tmp_path, SEVERAL, stride=5)
 
 
 @pytest.mark.parametrize("seed", [0])

