@@ -1,4 +1,4 @@
-"""Stops a run at a step, by number or name: a file took its name, inside a line of a log, progress was told."""
+"""Stops a run at a step, by number or name (a file took its name, a line of a log, progress told), or its workers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,10 +10,17 @@ import pytest
 
 from archimed.experiment import train_stage
 from archimed.experiment.progress import Silent
+from archimed.workers import Lost
 
 
 class Interrupted(BaseException):
     """Like the end of the process: nothing in the program catches it."""
+
+
+@contextmanager
+def dying_workers(*_arguments: Any, **_more: Any) -> Iterator[Any]:
+    """Stands for `spread` where every worker dies over its piece, again and again."""
+    yield lambda items: iter([Lost("its worker died 2 times", 0.0) for _ in items])
 
 
 class Steps(Silent):

@@ -11,8 +11,7 @@ import archimed
 from archimed.errors import RunError
 from archimed.experiment import search_together as module
 from archimed.experiment.progress import Silent
-from archimed.workers import Lost
-from tests.experiment.interruption import Interrupted
+from tests.experiment.interruption import Interrupted, dying_workers
 from tests.methods.test_mm_nas import DARTS, searched, without_candidates
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -94,11 +93,7 @@ def test_logs_that_were_joined_before_a_crash_are_joined_once(
 def test_a_search_whose_worker_dies_again_and_again_ends_the_run_with_what_to_do(
     grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def deadly(*_arguments: Any, **_more: Any) -> Iterator[Any]:
-        yield lambda items: iter([Lost("its worker died 2 times", 0.0) for _ in items])
-
-    monkeypatch.setattr(module, "spread", deadly)
+    monkeypatch.setattr(module, "spread", dying_workers)
     with pytest.raises(RunError, match=r"fold0\.seed0: its worker died 2 times.*archimed resume"):
         run_of(grey, tmp_path / "run", workers=2)
 

@@ -1,7 +1,5 @@
 """The same run by one worker, by two processes and on Ray."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ import pytest
 
 from archimed.errors import RunError
 from archimed.experiment import train_together as module
-from archimed.workers import Lost
+from tests.experiment.interruption import dying_workers
 from tests.experiment.tiny import result_of, tiny_run
 
 SEVERAL = {"evaluation__baselines": "random-search-100", "repeats": 2}
@@ -35,10 +33,6 @@ def test_one_worker_two_processes_and_ray_find_the_same(grey: Path, tmp_path: Pa
 def test_a_training_whose_worker_dies_again_and_again_ends_the_run_with_what_to_do(
     grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def deadly(*_arguments: Any, **_more: Any) -> Iterator[Any]:
-        yield lambda items: iter([Lost("its worker died 2 times", 0.0) for _ in items])
-
-    monkeypatch.setattr(module, "spread", deadly)
+    monkeypatch.setattr(module, "spread", dying_workers)
     with pytest.raises(RunError, match=r"fold0\.seed0: its worker died 2 times.*archimed resume"):
         tiny_run(grey, tmp_path / "run", repeats=2, machine__workers=2, search__generations=0)
