@@ -32,6 +32,7 @@ from archimed.networks.weave_operations import Resampling
 Tables = Mapping[Resampling, Sequence[Operation]]  # what resamples down, keeps the size, resamples up
 Maps = dict[Place, Tensor]
 Outputs = Tensor | tuple[Tensor, ...]
+CHANNELS_A_CLASS = 4
 TYPE = "type"  # first part of the names of what weighs the kinds of cell at a place
 
 
@@ -140,17 +141,20 @@ class PlainHead(nn.Module):
 class DetailedHead(nn.Module):
     """Features brought to the image's size and added to the stem's map of that size, two 3x3 convolutions, logits.
 
-    What is one pixel wide, a vessel in a small image, is gone from maps of half the size.
+    What is one pixel wide, a vessel in a small image, is gone from maps of half the size. The logits of a class read at
+    least `CHANNELS_A_CLASS` channels: they have passed a ReLU, and a class whose few weights on them all turn negative
+    is never answered again.
     """
 
     def __init__(self, channels: int, classes: int, spatial_dims: int) -> None:
         super().__init__()
         detail = channels // 2  # channels of the stem's first map
+        read = max(detail, CHANNELS_A_CLASS * classes)
         self.bring = convolution(channels, detail, spatial_dims, 1)
         self.join = nn.Sequential(
-            *relu_conv_norm(detail, detail, spatial_dims, 3), *relu_conv_norm(detail, detail, spatial_dims, 3)
+            *relu_conv_norm(detail, read, spatial_dims, 3), *relu_conv_norm(read, read, spatial_dims, 3)
         )
-        self.logits = pointwise(detail, classes, spatial_dims)
+        self.logits = pointwise(read, classes, spatial_dims)
 
     def forward(
         self, features: Float[Tensor, "batch channel *half"], details: Float[Tensor, "batch detail *space"]

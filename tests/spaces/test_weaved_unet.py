@@ -165,6 +165,7 @@ def test_heads_enlarge_half_the_size_and_with_details_see_single_pixels(sides: t
     details = torch.randn(2, 4, *sides, generator=generator)
     mode = "bilinear" if dims == 2 else "trilinear"
     plain, detailed = PlainHead(8, 3, dims), DetailedHead(8, 3, dims)
+    assert detailed.logits.in_channels == 4 * 3  # for each class
     with torch.no_grad():
         enlarged = functional.interpolate(plain.logits(features), sides, mode=mode, align_corners=False)
         torch.testing.assert_close(plain(features, details), enlarged)
