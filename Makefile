@@ -18,7 +18,7 @@ demo: install  ## the main job on the built-in phantom; prints where report.html
 	$(BIN)/archimed run mstf-nas --data phantom:lesions2d --preset quick --out runs/demo
 
 test: install  ## all tests that need neither a network nor a GPU; those marked `data` run where the images are
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: install  ## lint, format and types
 	$(BIN)/ruff check .
