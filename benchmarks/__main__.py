@@ -1,25 +1,21 @@
-"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|...]`."""
+"""All benchmarks in one run, as Markdown on stdout: `make bench`, or `python -m benchmarks [scoring|training|...]`.
 
+Each part runs in a process of its own: names in the code of others collide, and memory starts anew.
+"""
+
+import subprocess
 import sys
 
-from benchmarks import deepmad, loading, masks, scaling, scoring, stages, supernet, training, weave, zen
-
-PARTS = {
-    "scoring": scoring.main,
-    "training": training.main,
-    "masks": masks.main,
-    "loading": loading.main,
-    "scaling": scaling.main,
-    "supernet": supernet.main,
-    "weave": weave.main,
-    "stages": stages.main,
-    "zen": zen.main,
-    "deepmad": deepmad.main,
-}
+PARTS = (
+    *("scoring", "training", "masks", "loading", "scaling", "supernet", "weave", "stages", "zen", "deepmad"),
+    "startup",
+    "profiles",
+)
 
 wanted = sys.argv[1:] or list(PARTS)
-sys.argv[1:] = []
 for name in wanted:
     if name not in PARTS:
         raise SystemExit(f"Benchmarks are {', '.join(PARTS)}; got {name!r}.")
-    PARTS[name]()
+for name in wanted:
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+    print(flush=True)

@@ -1,4 +1,4 @@
-"""The public zero-cost-nas code as an arm, from a folder that PEER_DIR names; nothing of it is kept here."""
+"""Where the code of others lies that is timed beside ours, and zero-cost-nas as an arm; nothing of it is kept here."""
 
 import contextlib
 import importlib
@@ -17,14 +17,20 @@ from archimed.batch import Batch
 FindMeasures = Callable[..., dict[str, float]]
 
 
+def peer_folder(marker: str) -> Path | None:
+    """The folder that holds a file of somebody's code: the one that PEER_DIR names, or one up to two below it."""
+    root = os.environ.get("PEER_DIR")
+    places = (place for level in ("", "*/", "*/*/") for place in sorted(Path(root or "").glob(level + marker)))
+    found = next(places, None) if root else None
+    return found and found.parents[marker.count("/")]
+
+
 def load_peer() -> FindMeasures | str:
     """Its `find_measures`, or why it cannot be had."""
-    folder = os.environ.get("PEER_DIR")
-    if not folder:
-        return "PEER_DIR is not set, so the arms of the public zero-cost-nas code were skipped."
-    if not (Path(folder) / "foresight").is_dir():
-        return f"PEER_DIR={folder} holds no folder 'foresight', so the arms of the public code were skipped."
-    sys.path.insert(0, folder)
+    folder = peer_folder("foresight/pruners/predictive.py")
+    if folder is None:
+        return "PEER_DIR names no folder with the public zero-cost-nas code, so its arms were skipped."
+    sys.path.insert(0, str(folder))
     warnings.filterwarnings("ignore")
     find_measures: FindMeasures = importlib.import_module("foresight.pruners.predictive").find_measures
     return find_measures

@@ -1,17 +1,15 @@
-"""The supernet of EMARS: a step along random paths beside the public code, from a folder that PEER_DIR names.
+"""The supernet of EMARS: a step along random paths beside the public code, where PEER_DIR has it.
 
 Run by `make bench`, or alone: python -m benchmarks.stages [--threads N] [--repeats N] [--batch N] [--size D,H,W]
-PEER_DIR is the public code's root; nothing of it is kept here. The same paths are walked by the public network as it
+Nothing of the public code is kept here. The same paths are walked by the public network as it
 is, by it in channels-last layout, by ours as PyTorch computes it from the start, and by ours.
 """
 
 import argparse
 import importlib
-import os
 import sys
 import types
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from archimed.genotype import Genotype, random_genotype
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.spaces.mbconv_stages import OPTIONS, MbconvStagesSpace
 from archimed.task import ImagingTask
+from benchmarks.peer import peer_folder
 from benchmarks.supernet import kept_bytes, plainly
 from benchmarks.timing import interleaved, machine, markdown_table
 
@@ -47,16 +46,16 @@ class LayerChoice(nn.Module):
 
 def load_peer() -> Callable[..., nn.Module] | None:
     """The class of its network."""
-    folder = os.environ.get("PEER_DIR")
-    if not folder or not (Path(folder) / "networks" / "mobile3d_net.py").exists():
+    folder = peer_folder("networks/mobile3d_net.py")
+    if folder is None:
         return None
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(folder))
     for name in ("nni", "nni.nas", "nni.nas.pytorch"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["nni.nas.pytorch"].mutables = types.SimpleNamespace(LayerChoice=LayerChoice)  # type: ignore[attr-defined]
     sys.modules["nni.nas"].pytorch = sys.modules["nni.nas.pytorch"]  # type: ignore[attr-defined]
     package = types.ModuleType("networks")  # its own imports all networks, and with them more libraries
-    package.__path__ = [str(Path(folder) / "networks")]
+    package.__path__ = [str(folder / "networks")]
     sys.modules["networks"] = package
     found: Callable[..., nn.Module] = importlib.import_module("networks.mobile3d_net")._Mobile3DNet
     return found
@@ -150,7 +149,7 @@ def main() -> None:
     what = f"a step, {arguments.batch} volumes of {'x'.join(map(str, size))}"
     print(markdown_table([what, "ms", f"times the {first}"], rows) + "\n", flush=True)
     if PEER not in times:
-        print("PEER_DIR names no folder of the public code, so its arms were skipped.\n")
+        print("PEER_DIR names no folder with the public code, so its arms were skipped.\n")
     print(markdown_table(["kept for the backward pass", "MB"], memory_rows(arguments.batch, size)))
 
 

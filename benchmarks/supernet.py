@@ -4,10 +4,8 @@ Run by `make bench`, or alone: python -m benchmarks.supernet [--threads N] [--re
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +21,7 @@ from archimed.spaces.darts_cell import DartsCellSpace
 from archimed.spaces.protocol import Mixture
 from archimed.task import ImagingTask
 from archimed.training.memory import peak_bytes
+from benchmarks.peer import peer_folder
 from benchmarks.timing import interleaved, machine, markdown_table
 
 TASK = ImagingTask("multi-class", tuple("abcdefghij"), 3, (28, 28))
@@ -150,11 +149,11 @@ def forward(network: nn.Module, images: Tensor) -> Callable[[], object]:
 
 
 def peer(batch: int) -> dict[str, Callable[[], object]]:
-    """The public DARTS code, if PEER_DIR names its `cnn` folder; without its stem's three times as many channels."""
-    folder = os.environ.get("PEER_DIR")
-    if not folder or not (Path(folder) / "model_search.py").exists():
+    """The public DARTS code, if PEER_DIR has it; without its stem's three times as many channels."""
+    folder = peer_folder("cnn/model_search.py")
+    if folder is None:
         return {}
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(folder / "cnn"))
     cuda = Tensor.cuda
     Tensor.cuda = lambda tensor: tensor  # type: ignore[method-assign, assignment]
     try:

@@ -1,16 +1,14 @@
-"""The supernet of MixSearch: steps and memory beside the public code, from a folder that PEER_DIR names.
+"""The supernet of MixSearch: steps and memory beside the public code, where PEER_DIR has it.
 
 Run by `make bench`, or alone: python -m benchmarks.weave [--threads N] [--repeats N] [--batch N] [--size N]
-PEER_DIR is the folder `nas_search` of the public code; nothing of it is kept here.
+Nothing of the public code is kept here.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import torch
@@ -20,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from archimed.seeding import torch_seed
 from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
+from benchmarks.peer import peer_folder
 from benchmarks.timing import interleaved, machine, markdown_table
 
 Step = Callable[[], object]
@@ -57,10 +56,10 @@ def ours(batch: int, size: int, *, recompute: bool = False, architecture: bool =
 
 def peer(batch: int, size: int) -> Step | None:
     """Its first stage, as released; the same loss on its single output channel."""
-    folder = os.environ.get("PEER_DIR")
-    if not folder or not (Path(folder) / "nas_model" / "UnetFabrices7.py").exists():
+    folder = peer_folder("nas_search/nas_model/UnetFabrices7.py")
+    if folder is None:
         return None
-    sys.path[:0] = [folder, str(Path(folder) / "nas_model")]
+    sys.path[:0] = [str(folder / "nas_search"), str(folder / "nas_search" / "nas_model")]
     from UnetFabrices7 import UnetLayer7  # type: ignore[import-not-found]
 
     tables = {f"switches_{kind}": [[True] * count] * 14 for kind, count in (("normal", 7), ("down", 6), ("up", 4))}
@@ -127,7 +126,7 @@ def main() -> None:
     images = f"{arguments.batch} images of {arguments.size}x{arguments.size}"
     print(markdown_table([f"first stage, {images}", "ms", "times the public code", "MB above before"], rows))
     if PEER not in times:
-        print("\nPEER_DIR names no folder `nas_search` of the public code, so its arm was skipped.")
+        print("\nPEER_DIR names no folder with the public code, so its arm was skipped.")
 
 
 if __name__ == "__main__":

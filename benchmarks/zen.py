@@ -1,17 +1,15 @@
-"""A candidate of Zen-NAS, built and scored, beside the public code, from a folder that PEER_DIR names.
+"""A candidate of Zen-NAS, built and scored, beside the public code, where PEER_DIR has it.
 
 Run by `make bench`, or alone: python -m benchmarks.zen [--threads N] [--rounds N] [--size PIXELS] [--like RESNET]
-PEER_DIR is the public code's root; nothing of it is kept here. Each round takes another structure, drawn within the
+Nothing of the public code is kept here. Each round takes another structure, drawn within the
 budgets of a ResNet; the public network of the same stages is built without residual links, as its search builds it, and
 scored on as many noise images, as it is and in channels-last layout.
 """
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from archimed.methods.budget_settings import BudgetSettings
 from archimed.seeding import numpy_generator
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.task import ImagingTask
+from benchmarks.peer import peer_folder
 from benchmarks.timing import interleaved, machine, markdown_table
 
 OURS, PEER, PEER_INNER = "ours", "public code", "public code, channels last"
@@ -35,10 +34,10 @@ Arm = Callable[[Genotype], object]
 
 def load_peer() -> tuple[Any, Any] | None:
     """Its class of networks and its module of the score."""
-    folder = os.environ.get("PEER_DIR")
-    if not folder or not (Path(folder) / "ZeroShotProxy" / "compute_zen_score.py").exists():
+    folder = peer_folder("ZeroShotProxy/compute_zen_score.py")
+    if folder is None:
         return None
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(folder))
     stand_in = type(sys)("ModelLoader")  # its own imports networks that the search does not need
     sys.modules.setdefault("ModelLoader", stand_in)
     return importlib.import_module("Masternet").MasterNet, importlib.import_module("ZeroShotProxy.compute_zen_score")
@@ -117,7 +116,7 @@ def main() -> None:
     what = f"one candidate, as large as {arguments.like}, {NOISE_IMAGES} images of {arguments.size} pixels"
     print(markdown_table([what, "ms", f"times faster than {first}"], rows) + "\n", flush=True)
     if PEER not in times:
-        print("PEER_DIR names no folder of the public code, so its arms were skipped.\n")
+        print("PEER_DIR names no folder with the public code, so its arms were skipped.\n")
 
 
 if __name__ == "__main__":
