@@ -144,20 +144,21 @@ def evaluator(size: int) -> TrainingFree:
 
 
 def pairs(width: int, candidates: int) -> None:
-    """Two workers of one thread against one such worker, on the same candidates; processors must be free for it."""
-    print(f"\n## Two workers of one thread against one, width {width}\n\n{machine()}\n")
+    """Two workers of one thread against one such worker, and one of two threads; processors must be free for it."""
+    print(f"\n## Two workers of one thread against one, and one of two, width {width}\n\n{machine()}\n")
     rng, make = np.random.default_rng(0), partial(evaluator, width)
     genotypes = [random_genotype(make().space.choices, rng) for _ in range(candidates)]
     seconds = {}
-    for name, crew in {"one": Crew(1), "two": Crew(2)}.items():
-        with spread_candidates(make, crew, 1) as evaluate:
-            list(evaluate(genotypes[: 2 * crew.workers]))  # workers start, and kernels are set up
+    for name, workers, threads in (("one", 1, 1), ("two", 2, 1), ("threads", 1, 2)):
+        with spread_candidates(make, Crew(workers), threads) as evaluate:
+            list(evaluate(genotypes[: 2 * workers]))  # workers start, and kernels are set up
             began = time.perf_counter()
             list(evaluate(genotypes))
             seconds[name] = time.perf_counter() - began
     efficiency = seconds["one"] / (2 * seconds["two"])
-    rows = [[f"{candidates}", f"{seconds['one']:.1f}", f"{seconds['two']:.1f}", f"{efficiency:.2f}"]]
-    print(markdown_table(["candidates", "one worker, s", "two workers, s", "efficiency"], rows))
+    rows = [[f"{candidates}", *(f"{seconds[name]:.1f}" for name in ("one", "two", "threads")), f"{efficiency:.2f}"]]
+    header = ["candidates", "one worker, s", "two workers, s", "one of two threads, s", "efficiency of two workers"]
+    print(markdown_table(header, rows))
 
 
 @dataclass(frozen=True)
