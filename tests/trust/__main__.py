@@ -1,21 +1,30 @@
-"""`make trust`, or `python -m tests.trust --minutes 10 [--moments 200]`: faults, tried for longer."""
+"""`make trust`, or `python -m tests.trust --minutes 10 [--moments 200]`: faults, tried for longer.
+
+`python -m tests.trust crashes` is the same; `fuzz` reads drawn files, damaged at random.
+"""
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from tests.trust.crashes import PHASES, Tally, try_crashes
-from tests.trust.small_runs import SMALL, write_data
+from tests.trust.crashes import PHASES, Tally, Words, try_crashes
+from tests.trust.small_runs import REAL, SMALL, made_sources, real_sources, run_words
+
+DATA = ("made", "real", "both")
 
 
 def main() -> int:
     """Try what was asked for, print the figures as Markdown; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.trust", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("crashes",), default="crashes")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long in all")
     parser.add_argument("--moments", type=int, help="this many processes killed or ended, however long it takes")
     parser.add_argument("--methods", default=",".join(SMALL), help="with commas")
+    parser.add_argument("--data", choices=DATA, default="both" if REAL.is_dir() else "made", help="what runs are of")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -34,16 +43,26 @@ def crashes(asked: argparse.Namespace, folder: Path) -> list[str]:
     def enough(tally: Tally) -> bool:
         return tally.moments >= asked.moments if asked.moments else time.monotonic() > until
 
-    tally = try_crashes(asked.methods.split(","), write_data(folder), folder, asked.seed, enough)
+    tally = try_crashes(trials(asked, folder), folder, asked.seed, enough)
     print("| phase | killed (SIGKILL) | asked to end (SIGTERM) |\n| --- | --- | --- |")
     for phase in PHASES:
         print(f"| {phase} | {tally.kills[phase]} | {tally.ends[phase]} |")
     print(
-        f"\n{tally.moments} moments in {tally.runs} runs of {asked.methods}; {tally.damaged['checkpoint']} checkpoints "
-        f"spoilt, {tally.damaged['log']} logs cut; the slowest end after SIGTERM {tally.slowest_end:.1f} s; "
-        f"{len(tally.broken)} broken."
+        f"\n{tally.moments} moments in {tally.runs} runs of {asked.methods} ({asked.data} data); "
+        f"{tally.damaged['checkpoint']} checkpoints spoilt, {tally.damaged['log']} logs cut; the slowest end after "
+        f"SIGTERM {tally.slowest_end:.1f} s; {len(tally.broken)} broken."
     )
     return tally.broken
+
+
+def trials(asked: argparse.Namespace, folder: Path) -> Mapping[str, Words]:
+    """Every method on every kind of data that was asked for."""
+    found: dict[str, Words] = {}
+    for kind in DATA[:2] if asked.data == "both" else [asked.data]:
+        sources = real_sources(folder) if kind == "real" else made_sources(folder)
+        for method in asked.methods.split(","):
+            found[f"{method} on {kind} data"] = partial(run_words, method, sources)
+    return found
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from archimed.cli import main
 from archimed.experiment import pipeline
 from archimed.methods import METHODS, find_method
 from tests.experiment.tiny import result_of
-from tests.trust.small_runs import run_words
 
 IMPORTED = (pipeline, *(find_method(name) for name in METHODS))  # before any process is forked
+Words = Callable[[Path], list[str]]  # the command of a run, by its folder
 PHASES = ("read data", "search", "train", "evaluate", "report")
 PATIENCE_SECONDS = 300.0  # without a word of the process
 TOO_MANY = 10  # broken promises, after which nothing more is tried
@@ -85,34 +85,33 @@ class Unbroken:
     spans: Mapping[str, float]
 
 
-def try_crashes(methods: list[str], data: Path, folder: Path, seed: int, enough: Callable[[Tally], bool]) -> Tally:
-    """Break runs of the methods in turn until it is enough; what did not end as it must is in `broken`."""
+def try_crashes(trials: Mapping[str, Words], folder: Path, seed: int, enough: Callable[[Tally], bool]) -> Tally:
+    """Break runs of the trials in turn until it is enough; what did not end as it must is in `broken`."""
     tally, rng = Tally(), np.random.default_rng(seed)
     whole: dict[str, Unbroken] = {}
     while not enough(tally) and len(tally.broken) < TOO_MANY:
-        for method in methods:
-            if method not in whole:
-                whole[method] = unbroken(
-                    run_words(method, data, folder / f"{method}-whole"), folder / f"{method}-whole"
-                )
-            out = folder / f"{method}-{tally.runs}"
+        for number, (name, words) in enumerate(trials.items()):
+            if name not in whole:
+                place = folder / f"{number}-whole"
+                whole[name] = unbroken(words(place), place)
+            out = folder / f"{number}-{tally.runs}"
             before = tally.moments
             try:
-                break_one(run_words(method, data, out), out, whole[method], rng, tally)
+                break_one(words(out), out, whole[name], rng, tally)
                 shutil.rmtree(out)
             except BrokenError as error:
-                tally.broken.append(f"{method}, run {tally.runs}: {error}")
+                tally.broken.append(f"{name}, run {tally.runs}: {error}")
             tally.runs += 1
-            report_progress(method, tally, before)
+            report_progress(name, tally, before)
             if enough(tally) or len(tally.broken) >= TOO_MANY:
                 break
     return tally
 
 
-def report_progress(method: str, tally: Tally, before: int) -> None:
+def report_progress(name: str, tally: Tally, before: int) -> None:
     """One line on stderr."""
     failed = f"; {len(tally.broken)} BROKEN, lastly {tally.broken[-1]}" if tally.broken else ""
-    sys.stderr.write(f"{method}: {tally.moments - before} moments, {tally.moments} in all{failed}\n")
+    sys.stderr.write(f"{name}: {tally.moments - before} moments, {tally.moments} in all{failed}\n")
 
 
 def unbroken(words: list[str], out: Path) -> Unbroken:

@@ -1,11 +1,16 @@
 """One run of every method so small that it takes seconds: what faults are tried on."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.experiment.tiny import COMMON, TINY, command_line_settings, write_npz
 
+REAL = Path(os.environ.get("ARCHIMED_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 LEARNING = {"search.epochs": 3, "search.batch_size": 4, "search.memory": "none"}
 CELLS = {"search.width": 4, "search.num_cells": 3, "space.num_cells": 3, "space.num_nodes": 1, "space.width": 4}
 STAGES = {
@@ -47,13 +52,58 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def run_words(method: str, data: Path, out: Path) -> list[str]:
-    """The command of a small run; classification of flat images reads `data`, the others phantoms."""
-    sources = {"mm-nas": VOLUMES, "mixsearch": MASKS}.get(method, (str(data),))
-    named = [word for source in sources for word in ("--data", source)]
+@dataclass(frozen=True)
+class Sources:
+    """What methods are tried on: words after `--data`.
+
+    Attributes:
+        flat: images with a class.
+        volumes: of two modalities, with a class.
+        masks: two sets of images with masks.
+    """
+
+    flat: tuple[str, ...]
+    volumes: tuple[str, ...]
+    masks: tuple[str, ...]
+
+
+def run_words(method: str, sources: Sources, out: Path) -> list[str]:
+    """The command of a small run."""
+    words = {"mm-nas": sources.volumes, "mixsearch": sources.masks}.get(method, sources.flat)
+    named = [word for source in words for word in ("--data", source)]
     return ["run", method, *named, "--out", str(out), *command_line_settings(SMALL[method])]
 
 
-def write_data(folder: Path) -> Path:
-    """The flat images that most of the methods are tried on."""
-    return write_npz(folder / "grey.npz", size=16)
+def made_sources(folder: Path) -> Sources:
+    """Images that are made here."""
+    return Sources((str(write_npz(folder / "grey.npz", size=16)),), VOLUMES, MASKS)
+
+
+def real_sources(folder: Path, real: Path = REAL) -> Sources:
+    """A few images of real sets: BreastMNIST, two sets of photographs with masks, PET and CT of sarcomas."""
+    masks = [
+        write_masks(folder / "vessels.csv", sorted((real / "seg2d" / "chasedb1").glob("*.jpg")), "_1stHO.png"),
+        write_masks(folder / "cells.csv", sorted((real / "seg2d" / "wbc_dataset1").glob("*.bmp")), ".png"),
+    ]
+    volumes = f"{real / 'petct' / 'sts' / 'labels.csv'}?columns.label=any_mets&spacing_mm=8&image_size=16"
+    for role in ("image_pet", "image_ct", "region"):
+        name = {"image_pet": "PET_image", "image_ct": "CT_image", "region": "PET_mask"}[role]
+        volumes += f"&columns.{role}={{patient}}/{name}.nii.gz"
+    return Sources((str(write_cut(folder, real / "cls2d" / "breastmnist.npz")),), (volumes,), tuple(masks))
+
+
+def write_cut(folder: Path, whole: Path) -> Path:
+    """The first images of each split of a MedMNIST file."""
+    most = {"train": 32, "val": 16, "test": 16}
+    with np.load(whole) as arrays:
+        cut = {name: array[: most[name.partition("_")[0]]] for name, array in arrays.items()}
+    path = folder / "breast.npz"
+    np.savez(path, **cut)
+    return path
+
+
+def write_masks(path: Path, images: list[Path], ending: str) -> str:
+    """A table of some images and the masks beside them, with the size at which they are read."""
+    rows = [f"{image},{image.with_name(image.stem + ending)}" for image in images[:: max(1, len(images) // 12)]]
+    path.write_text("\n".join(["image,mask", *rows]) + "\n")
+    return f"{path}?image_size=32"
