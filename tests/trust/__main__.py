@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.trust.crashes import PHASES, Tally, Words, try_crashes
+from tests.trust.fuzz import fuzz
 from tests.trust.small_runs import REAL, SMALL, made_sources, real_sources, run_words
 
 DATA = ("made", "real", "both")
@@ -20,7 +21,7 @@ DATA = ("made", "real", "both")
 def main() -> int:
     """Try what was asked for, print the figures as Markdown; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("crashes",), default="crashes")
+    parser.add_argument("what", nargs="?", choices=("crashes", "fuzz"), default="crashes")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long in all")
     parser.add_argument("--moments", type=int, help="this many processes killed or ended, however long it takes")
     parser.add_argument("--methods", default=",".join(SMALL), help="with commas")
@@ -30,7 +31,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"ARCHIMED_CACHE": str(folder / "cache"), "ARCHIMED_CONFIG": str(folder / "config")}
-        broken = crashes(asked, folder)
+        if asked.what == "fuzz":
+            broken = fuzz(folder, asked.minutes, asked.seed)
+        else:
+            broken = crashes(asked, folder)
     for line in broken:
         print(f"BROKEN: {line}")
     return 1 if broken else 0

@@ -26,6 +26,7 @@ from archimed.errors import ArchimedError, DataError
 from tests.cli.command import command
 from tests.data.dicom.conftest import make_header, write_header
 from tests.experiment.tiny import TINY, command_line_settings, read, tiny_run, write_npz
+from tests.trust.drawn_images import chunk
 
 MARK = "executed"
 
@@ -230,6 +231,22 @@ def wide_tiff(path: Path) -> None:
     path.write_bytes(b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + bytes(4))
 
 
+def asking_tiff(path: Path) -> None:
+    """A deflated page of one pixel whose one piece is said to have 1 GiB."""
+    tags = [(256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (273, 8), (277, 1), (278, 1), (279, 2**30)]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags)
+    packed = b"nothing"
+    table = struct.pack("<H", len(tags)) + entries + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + table)
+
+
+def asking_dicom(path: Path) -> None:
+    """A text that is said to have 1 GiB."""
+    write_header(make_header(np.zeros((4, 4), np.int16)), path)
+    text = b"\x08\x00\x05\x03UC\0\0" + struct.pack("<I", 2**30)
+    path.write_bytes(path.read_bytes().partition(b"\x08\x00\x16\x00")[0] + text + b"short")
+
+
 def nifti_bomb(path: Path) -> None:
     """A header of 512 x 512 x 512 voxels of 8 bytes over nothing but zeros."""
     import nibabel
@@ -252,17 +269,18 @@ def skipping_nifti(path: Path) -> None:
     path.write_bytes(gzip.compress(header.binaryblock + bytes(121 * 2**20), 1))
 
 
-def png_bomb(path: Path) -> None:
+def png_bomb(path: Path, side: int = 60_000) -> None:
     """A header of 60,000 x 60,000 pixels, and a comment that unpacks to 128 MiB."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**27), 1))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**27), 1)) if side > 10_000 else b""
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", zlib.compress(bytes(2**20))) + chunk(b"IEND", b"")
     )
+
+
+def small_png_bomb(path: Path) -> None:
+    """A header of 8,000 x 8,000 pixels, which a program may well read, but not here."""
+    png_bomb(path, 8_000)
 
 
 def dicom_bomb(path: Path) -> None:
@@ -299,7 +317,10 @@ BOMBS = {
     "wide.tif": wide_tiff,
     "zeros.nii.gz": nifti_bomb,
     "late.nii.gz": skipping_nifti,
+    "asking.tif": asking_tiff,
+    "asking.dcm": asking_dicom,
     "large.png": png_bomb,
+    "less.png": small_png_bomb,
     "frames.dcm": dicom_bomb,
     "deflated.dcm": deflated_dicom,
     "zeros.nrrd": nrrd_bomb,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archimed.data.readers.bounded import BoundedFile
 from archimed.data.readers.decoding import DECODER_ERRORS
 from archimed.errors import DataError
 
@@ -143,7 +144,8 @@ def read_header(path: Path, *, pixels: bool) -> "Dataset":
     if not has_dicom_contents(path):
         raise RefusedError("A DICOM file begins with DICM after 128 bytes, or with tags", "does not", REPLACE)
     _check_inflated_size(path, DeflatedExplicitVRLittleEndian)
-    return dcmread(path, force=True, stop_before_pixels=not pixels)
+    with BoundedFile(path) as file:
+        return dcmread(file, force=True, stop_before_pixels=not pixels)
 
 
 def _check_inflated_size(path: Path, deflated: str) -> None:
@@ -152,7 +154,7 @@ def _check_inflated_size(path: Path, deflated: str) -> None:
     from pydicom.filereader import _read_file_meta_info as read_meta
     from pydicom.filereader import read_preamble
 
-    with path.open("rb") as file:
+    with BoundedFile(path) as file:
         read_preamble(file, force=True)
         if read_meta(file).get("TransferSyntaxUID") != deflated:
             return

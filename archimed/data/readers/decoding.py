@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
+from archimed.data.readers.bounded import BoundedFile
 from archimed.data.readers.png16 import HEADER_BYTES, is_deep_png, read_deep_png
 from archimed.data.readers.voxels import check_finite, check_room, unreadable
 from archimed.data.volume import Volume
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 150_000_000  # of one image: more is taken for a decompression bomb
 MAX_SAMPLES = 4  # of one pixel
 PLAIN, DEFLATED = 1, (8, 32946)  # TIFF's numbers of compressions
+MODE_BYTES = {"I": 4, "F": 4}  # of one number in Pillow's modes; 1 in the others
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # what decoders of damaged files raise; nothing else in this module's calls does
 DECODER_ERRORS = (
@@ -58,11 +60,14 @@ def _decode_other(path: Path) -> Volume:
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
     if is_deep_png(head):
-        _check_size(*struct.unpack(">II", head[16:24]))
+        width, height = struct.unpack(">II", head[16:24])
+        _check_size(width, height)
+        check_room(width * height * 2 * MAX_SAMPLES)
         return _plain(read_deep_png(path))
     try:
         with Image.open(path) as image:
             _check_size(*image.size)
+            check_room(math.prod(image.size) * len(image.getbands()) * MODE_BYTES.get(image.mode[:1], 1))
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ValueError("it holds several pictures; save one per file")
             image.load()
@@ -105,7 +110,7 @@ def _plain(pixels: Shaped[np.ndarray, "height width *channel"]) -> Volume:
 def _decode_tiff(path: Path) -> Volume:
     import tifffile
 
-    with _complaints_as_errors("tifffile"), tifffile.TiffFile(path) as file:
+    with _complaints_as_errors("tifffile"), BoundedFile(path) as content, tifffile.TiffFile(content) as file:
         if len(file.pages) != 1:
             raise ValueError(f"it holds {len(file.pages)} pictures; save one per file")
         page = file.pages[0].aspage()
@@ -116,6 +121,7 @@ def _decode_tiff(path: Path) -> Volume:
             if page.bitspersample != 8:
                 raise ValueError("its compression is read for 8 bits alone; save it uncompressed or with deflate")
             return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
+        check_room(page.nbytes)
         if page.compression in DEFLATED:
             _check_unpacked_size(page)
         pixels = page.asarray()
