@@ -13,7 +13,7 @@ VALUES = ("errors", "genotype", "candidate", "task", "batch", "seeding", "files"
 ORDER = (
     *("workers", "networks", "spaces", "indicators", "objectives", "strategies", "evaluators", "search", "data"),
     *("training", "evaluation", "methods", "runs", "explain", "report", "export", "experiment", "studies"),
-    *("testing", "cli"),
+    *("testing", "cli", "__main__"),
 )
 RANK = dict.fromkeys(VALUES, 0) | {name: rank for rank, name in enumerate(ORDER, start=1)}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")

@@ -11,5 +11,6 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     from archimed.cli.app import app
     from archimed.cli.failures import run_guarded
+    from archimed.cli.teams import in_team, run_in_team
 
-    sys.exit(run_guarded(app))
+    sys.exit(run_in_team(app) if in_team() else run_guarded(app))

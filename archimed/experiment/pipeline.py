@@ -36,6 +36,7 @@ from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.training.machine import Machine
 from archimed.training.machine_choice import check_precision, choose_device, choose_machine
+from archimed.training.team import team
 from archimed.workers import held
 
 STAGES = ("search", "train", "evaluate", "report")
@@ -94,7 +95,7 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
         machine = replace(recorded, **{name: getattr(asked, name) for name in MAY_DIFFER})
         experiment = replace(experiment, machine=machine)
     observer.stage("read data")
-    bench = Workbench(run, experiment, observer, Machine(threads=1))
+    bench = Workbench(run, experiment, observer, Machine(threads=1), team())
     for dataset in bench.training_sets:
         check_kind(dataset, experiment.method)
         counts = dataset.folds[0]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,16 @@ class Job:
     selection: Selection
     repeat: Repeat
     folder: NetworkFolder
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What the other processes of a team need to join a training of a run, and the state that it begins from."""
+
+    run: Path
+    job: Job
+    recipe: Recipe
+    begun: Mapping[str, Any]
 
 
 def jobs(bench: Workbench) -> list[Job]:
@@ -167,9 +177,11 @@ def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: boo
     dataset = bench.datasets(recipe.image_size)[job.repeat.dataset]
     fold = dataset.folds[job.repeat.fold]
     task = training_task(dataset, recipe, job.repeat.fold)
-    seed = derive_seed(job.repeat.seed, "training", job.repeat.fold)
-
+    seed = training_seed(job.repeat)
     chosen_by = checkpoint_metric(recipe, task.kind)
+
+    def call(begun: Mapping[str, Any]) -> None:
+        bench.team.send(Invitation(bench.run.path.resolve(), job, recipe, begun))
 
     def on_epoch(record: EpochRecord) -> None:
         value = record.validation.get(chosen_by)
@@ -191,7 +203,14 @@ def fit(bench: Workbench, job: Job, recipe: Recipe, folder: Path, *, begins: boo
         validation_metrics=validation_metrics(task, bench.experiment.evaluation),
         warn=bench.observer.say,
         stop=stop,
+        team=bench.team,
+        call=call,
     )
+
+
+def training_seed(repeat: Repeat) -> int:
+    """The seed of first weights and of the training, the same for every network of a fold and seed."""
+    return derive_seed(repeat.seed, "training", repeat.fold)
 
 
 def trained_twin(job: Job, document: dict[str, Any], earlier: list[Job]) -> NetworkFolder | None:

@@ -30,14 +30,14 @@ from archimed.workers import Lost, spread
 def train_together(bench: Workbench, budget: Budget) -> None:
     """Train what is not trained yet on the workers of the run, if there are several and so are the trainings.
 
-    Each training is that of `train_one`, in its own folder; what fails there is told by `train_all`, which follows and
-    finds the others done.
+    Not where torchrun started a team, whose processes train one network at a time. Each training is that of
+    `train_one`, in its own folder; what fails there is told by `train_all`, which follows and finds the others done.
 
     Raises:
         RunError: the search is not complete, or a worker died over the same training again.
     """
     crew = bench.experiment.crew
-    if crew.alone:
+    if crew.alone or bench.team.several:
         return
     every = jobs(bench)
     check_own_network(bench, every, "Training needs the networks that the search chooses")

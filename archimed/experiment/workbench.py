@@ -13,6 +13,7 @@ from archimed.experiment.sources import read_datasets
 from archimed.methods.protocol import data_sets_of
 from archimed.runs import RunDirectory
 from archimed.training.machine import Machine
+from archimed.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Workbench:
     experiment: Experiment
     observer: Observer
     machine: Machine
+    team: Team = ALONE
     loaded: dict[tuple[int | None, bool], tuple[Dataset, ...]] = field(default_factory=dict)
     surveys: tuple[Survey, ...] = ()
     fitted: dict[tuple[str, int, tuple[int, ...], int], Normalisation] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from archimed.batch import of_pixels
 from archimed.seeding import derive_seed, torch_generator
+from archimed.training.patches import WHOLE
 from archimed.training.recipe import Recipe
 
 
@@ -33,6 +34,8 @@ def augment(
     step: int,
     *,
     has_region: bool = False,
+    cases: int | None = None,
+    part: slice = WHOLE,
 ) -> tuple[Float[Tensor, "batch channel *space"], Num[Tensor, "batch *rest"]]:
     """Normalised images as one step sees them, on their device and in their memory layout, and their target.
 
@@ -40,27 +43,29 @@ def augment(
     region, the last channel if there is one, is moved too, but keeps its values.
 
     What is drawn depends on the seed, epoch and step only: an interrupted training goes on with the same images, and
-    every network of a run sees the same. Offsets and noise are in units of the spread of each channel of each image,
+    every network of a run sees the same. Of a batch of so many `cases`, images and target may be that `part`; it is
+    changed as it would be in the whole. Offsets and noise are in units of the spread of each channel of each image,
     as modalities may be normalised to unlike ranges. Noise is drawn on the device: a GPU's is another than
     a CPU's.
     """
     names = ("augmentation", epoch, step)
-    generator = torch_generator(seed, *names)
-    places = _places(images, recipe, generator)
+    generator, count = torch_generator(seed, *names), len(images) if cases is None else cases
+    places = _places(images, recipe, generator, count, part)
     changed = torch.empty_like(images).copy_(_moved(images, places))
     images = images[:, : images.shape[1] - has_region]
     pictures = changed[:, : images.shape[1]]
     if recipe.augment_offset or recipe.augment_noise:
         spread = _per_channel(images.flatten(2).std(2, correction=0), images)
-    shape = images.shape[:2]
+    shape = (count, images.shape[1])
     if recipe.augment_scale:
-        pictures *= _per_channel(1 + recipe.augment_scale * _between_ones(shape, generator), images)
+        pictures *= _per_channel(1 + recipe.augment_scale * _between_ones(shape, generator)[part], images)
     if recipe.augment_offset:
-        pictures += spread * _per_channel(recipe.augment_offset * _between_ones(shape, generator), images)
+        pictures += spread * _per_channel(recipe.augment_offset * _between_ones(shape, generator)[part], images)
     if recipe.augment_noise:
-        strength = _per_channel(recipe.augment_noise * torch.rand(len(images), 1, generator=generator), images)
+        strength = _per_channel(recipe.augment_noise * torch.rand(count, 1, generator=generator)[part], images)
         noise = torch.Generator(images.device).manual_seed(derive_seed(seed, *names, "noise"))
-        pictures += strength * spread * torch.randn(images.shape, generator=noise, device=images.device)
+        drawn = torch.randn((count, *images.shape[1:]), generator=noise, device=images.device)[part]
+        pictures += strength * spread * drawn
     return changed, _moved_target(target, images.ndim, places)
 
 
@@ -75,20 +80,22 @@ def _moved_target(target: Tensor, image_ndim: int, places: Tensor) -> Tensor:
     return _moved(target, places) if target.ndim == image_ndim else _moved(target[:, None], places)[:, 0]
 
 
-def _places(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Int[Tensor, "batch pixel"]:
+def _places(
+    images: Tensor, recipe: Recipe, generator: torch.Generator, count: int, part: slice
+) -> Int[Tensor, "batch pixel"]:
     """The number of the pixel, row by row, from which each pixel of each image comes; the same in all its channels."""
-    count, sizes = len(images), images.shape[2:]
-    flips, swapped = _orientations(count, sizes, recipe, generator)
-    shifts = _shifts(count, sizes, recipe, generator)
+    sizes = images.shape[2:]
+    flips, swapped = (drawn[part] for drawn in _orientations(count, sizes, recipe, generator))
+    shifts = _shifts(count, sizes, recipe, generator)[part]
     device, dims = images.device, len(sizes)
     along = [
         _sources(size, flips[:, axis], shifts[:, axis])
-        .to(device)
-        .view(count, *(size if other == axis else 1 for other in range(dims)))
+        .to(device, non_blocking=True)
+        .view(len(images), *(size if other == axis else 1 for other in range(dims)))
         for axis, size in enumerate(sizes)
     ]
-    if bool(swapped.any()):
-        here = swapped.to(device).view(count, *(1,) * dims)
+    if recipe.augment_turns and sizes[-1] == sizes[-2]:
+        here = swapped.to(device, non_blocking=True).view(len(images), *(1,) * dims)
         along[-2:] = [torch.where(here, places.transpose(-1, -2), places) for places in along[-2:]]
     numbers = along[0]
     for size, places in zip(sizes[1:], along[1:], strict=True):
@@ -135,4 +142,4 @@ def _between_ones(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _per_channel(numbers: Float[Tensor, "batch channel"], images: Tensor) -> Tensor:
-    return numbers.to(images.device).view(*numbers.shape, *(1,) * (images.ndim - 2))
+    return numbers.to(images.device, non_blocking=True).view(*numbers.shape, *(1,) * (images.ndim - 2))

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -64,6 +65,23 @@ class TrainingState:
         self.kept = {epoch: weights for epoch, weights in self.kept.items() if epoch in epochs}
         if last.epoch in epochs:
             self.kept[last.epoch] = {name: one.detach().clone() for name, one in self.network.state_dict().items()}
+
+    def told(self) -> dict[str, Any]:
+        """What another process goes on with from here (`take`)."""
+        return {
+            "network": {name: tensor.cpu() for name, tensor in self.network.state_dict().items()},
+            "optimizer": {name: tensor.cpu() for name, tensor in optimizer_tensors(self.optimizer).items()},
+            "best": dict(self.best),
+            "records": list(self.records),
+            "parts": self.parts,
+        }
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Go on from what another process told."""
+        self.network.load_state_dict(told["network"])
+        restore_optimizer(self.optimizer, told["optimizer"])
+        self.best, self.parts = told["best"], told["parts"]
+        self.records[:] = told["records"]
 
 
 @dataclass(frozen=True)

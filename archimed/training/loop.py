@@ -5,7 +5,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from archimed.data.arrays import Arrays
-from archimed.errors import DataError, SettingsError
+from archimed.errors import DataError
 from archimed.networks.fitted import Fitted
 from archimed.seeding import torch_generator, torch_seed
 from archimed.task import ImagingTask
@@ -22,25 +24,28 @@ from archimed.training.augmentation import augment, augments
 from archimed.training.checkpoint import StateFolder, TrainingState
 from archimed.training.fitting import fitting_pass, single_epoch
 from archimed.training.initial_weights import load_initial_weights
-from archimed.training.losses import class_weights, training_loss
+from archimed.training.losses import class_weights
 from archimed.training.machine import Machine
-from archimed.training.mask_loss import mask_loss
-from archimed.training.mask_prediction import predict_masks
 from archimed.training.patches import patch_size
-from archimed.training.prediction import Normalise, predict_logits, probabilities
+from archimed.training.prediction import Normalise
 from archimed.training.progress import EpochRecord, Training, TrainingError
 from archimed.training.recipe import Recipe, checkpoint_metrics, learning_rate_at, passes_per_epoch
 from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
-from archimed.workers.limits import memory_limit, most_data
+from archimed.training.team import ALONE, Team
+from archimed.training.validation import Validation, ValidationMetrics
+from archimed.workers.limits import GIB, free_bytes, memory_limit, most_data
 
-TINY = 1e-30  # a probability of zero, whose logarithm is to be a number
-ValidationMetrics = Callable[[Any, Any], Mapping[str, float | None]]
+Judged = tuple[float, dict[str, float | None]]
 Stop = Callable[[float], bool]
 
 
 def never(_seconds: float) -> bool:
     """Do not stop."""
     return False
+
+
+def nobody(_state: Mapping[str, Any]) -> None:
+    """There is nobody to call."""
 
 
 def train(
@@ -58,6 +63,8 @@ def train(
     validation_metrics: ValidationMetrics,
     warn: Callable[[str], None],
     stop: Stop = never,
+    team: Team = ALONE,
+    call: Callable[[Mapping[str, Any]], None] = nobody,
 ) -> Training:
     """Train a network in place and leave it with the weights of its best epoch, in eval mode.
 
@@ -81,6 +88,9 @@ def train(
             segmentation it gets the masks [*space] and the probabilities [class, *space] of one case after the other.
         warn: told, in one line, what a user should know.
         stop: asked after each epoch with the seconds it took; True ends the training with what it has.
+        team: of which this process is the first; the others `join`, and batches are divided among all.
+        call: lets the others join, with the state that all begin from; not called where nothing is to be done, or
+            where the network is a `Fitted` one.
 
     Raises:
         TrainingError: the loss was not a number before one epoch was complete.
@@ -90,11 +100,10 @@ def train(
     """
     _check_examples(train, validation)
     if isinstance(network, Fitted):
-        recipe = single_epoch(recipe)
+        recipe, team = single_epoch(recipe), ALONE
     recipe = replace(recipe, checkpoint_metric=checkpoint_metrics(recipe, task.kind))
     folder = StateFolder(state_folder, _fingerprint(network, train, validation, recipe, seed))
-    most = most_data(None) if machine.device == "cpu" else None
-    with machine.session(), memory_limit(most):  # more fails here, and is then done in parts
+    with _at_work(machine, team) as machine:  # noqa: PLR1704
         if finished := folder.finished(network):
             network.eval()
             return finished
@@ -103,24 +112,52 @@ def train(
         folder.restore(state, warn)
         if not state.records and recipe.initial_weights is not None:
             _start_from(recipe.initial_weights, network, task, state, warn)
-        if not state.records and recipe.batch_size < least_batch(network):
-            _caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
-        weights = class_weights(_known(train), task.num_outputs, recipe)
-        patch = patch_size(Arrays.of(train.images).shapes, recipe) if task.kind == "segmentation" else None
-        job = _Job(
-            state=state,
-            train=NormalisedImages(train, normalise, machine, patch, recipe.foreground_share),
-            validation=NormalisedImages(validation, normalise, machine, patch),
-            patch_size=patch,
-            task=task,
-            recipe=recipe,
-            seed=seed,
-            machine=machine,
-            class_weights=None if weights is None else weights.to(machine.device),
-            validation_metrics=validation_metrics,
-            warn=warn,
+        if not state.records:
+            _explain_batches(network, recipe, team, state, warn)
+        job = _job(state, train, normalise, task, recipe, seed, machine, team, warn)
+        images = NormalisedImages(validation, normalise, machine, job.patch_size)
+        judge = Validation(images, job.patch_size, task, recipe, machine, job.class_weights, validation_metrics)
+        if team.several:
+            call(state.told())
+        return _run(job, folder, judge, on_epoch, stop)
+
+
+def join(
+    network: nn.Module,
+    train: Examples,
+    normalise: Normalise,
+    *,
+    task: ImagingTask,
+    recipe: Recipe,
+    seed: int,
+    machine: Machine,
+    team: Team,
+    begun: Mapping[str, Any],
+) -> None:
+    """Train with a team whose first process is in `train`, from the state `begun` that it called with, until it ends.
+
+    All else as there. This process writes nothing.
+
+    Raises:
+        TrainingError: the first process gave it up.
+    """
+    recipe = replace(recipe, checkpoint_metric=checkpoint_metrics(recipe, task.kind))
+    with _at_work(machine, team) as machine:  # noqa: PLR1704
+        machine.place_network(network)
+        state = TrainingState(network, make_optimizer(network, recipe))
+        state.take(begun)
+        _epochs(
+            _job(state, train, normalise, task, recipe, seed, machine, team, lambda _: None), _unjudged, lambda _: False
         )
-        return _run(job, folder, on_epoch, warn, stop)
+
+
+@contextmanager
+def _at_work(machine: Machine, team: Team) -> Iterator[Machine]:
+    """The machine as this process may use it; what needs more memory than is free fails, and is then done in parts."""
+    own = team.machine(machine)
+    share = free_bytes("cpu") / team.local_size / GIB if team.several else None
+    with own.session(), memory_limit(most_data(share) if own.device == "cpu" else None):
+        yield own
 
 
 @dataclass(frozen=True)
@@ -129,39 +166,54 @@ class _Job:
 
     state: TrainingState
     train: NormalisedImages
-    validation: NormalisedImages
     patch_size: tuple[int, ...] | None
     task: ImagingTask
     recipe: Recipe
     seed: int
     machine: Machine
+    team: Team
     class_weights: Tensor | None
-    validation_metrics: ValidationMetrics
     warn: Callable[[str], None]
 
 
+def _job(
+    state: TrainingState,
+    train: Examples,
+    normalise: Normalise,
+    task: ImagingTask,
+    recipe: Recipe,
+    seed: int,
+    machine: Machine,
+    team: Team,
+    warn: Callable[[str], None],
+) -> _Job:
+    weights = class_weights(_known(train), task.num_outputs, recipe)
+    patch = patch_size(Arrays.of(train.images).shapes, recipe) if task.kind == "segmentation" else None
+    images = NormalisedImages(train, normalise, machine, patch, recipe.foreground_share)
+    placed = None if weights is None else weights.to(machine.device)
+    return _Job(state, images, patch, task, recipe, seed, machine, team, placed, warn)
+
+
 def _run(
-    job: _Job, folder: StateFolder, on_epoch: Callable[[EpochRecord], None], warn: Callable[[str], None], stop: Stop
+    job: _Job, folder: StateFolder, judge: Validation, on_epoch: Callable[[EpochRecord], None], stop: Stop
 ) -> Training:
     state, recipe = job.state, job.recipe
-    metrics, failure = checkpoint_metrics(recipe, job.task.kind), None
-    while not _is_over(state, recipe):
-        record = _one_epoch(job, len(state.records) + 1)
-        if not math.isfinite(record.train_loss + record.validation_loss):
-            failure = f"The loss was not a number in epoch {record.epoch}"
-            break
-        state.records.append(record)
-        state.keep_weights(metrics)
+
+    def ends_with(record: EpochRecord) -> bool:
+        """Keep an epoch and tell of it; whether it is to be the last."""
         if record.epoch == 1:
-            _explain_metrics(record, state, metrics, warn)
+            _explain_metrics(record, state, checkpoint_metrics(recipe, job.task.kind), job.warn)
         folder.save(state)
         on_epoch(record)
-        if not _is_over(state, recipe) and stop(record.seconds):
-            told = f"The time budget ended its training after {record.epoch} of {recipe.epochs} epochs."
-            _caution(told, state, warn)
-            break
+        if _is_over(state, recipe) or not stop(record.seconds):
+            return False
+        told = f"The time budget ended its training after {record.epoch} of {recipe.epochs} epochs."
+        _caution(told, state, job.warn)
+        return True
+
+    failure = _epochs(job, judge, ends_with)
     if failure is not None and state.own is not None:
-        _caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, warn)
+        _caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, job.warn)
     if failure is not None and state.own is None:
         failure = f"{failure}, the first. Lower training.learning_rate or check the images."
     folder.finish(state, len(state.records) < recipe.epochs and failure is None, failure)
@@ -174,6 +226,25 @@ def _run(
     return finished
 
 
+def _epochs(job: _Job, judge: Callable[[nn.Module], Judged], ends_with: Callable[[EpochRecord], bool]) -> str | None:
+    """Train until the recipe, patience or the first process ends it; what failed, if anything did."""
+    state, metrics = job.state, checkpoint_metrics(job.recipe, job.task.kind)
+    while not _is_over(state, job.recipe):
+        record = _one_epoch(job, len(state.records) + 1, judge)
+        if not math.isfinite(record.train_loss + record.validation_loss):
+            return f"The loss was not a number in epoch {record.epoch}"
+        state.records.append(record)
+        state.keep_weights(metrics)
+        if job.team.of_leader(partial(ends_with, record)):
+            break
+    return None
+
+
+def _unjudged(_network: nn.Module) -> Judged:
+    """The first process alone judges."""
+    return math.nan, {}
+
+
 def _is_over(state: TrainingState, recipe: Recipe) -> bool:
     if not state.best:
         return False
@@ -182,20 +253,25 @@ def _is_over(state: TrainingState, recipe: Recipe) -> bool:
     return done >= recipe.epochs or (patience is not None and done - newest >= patience)
 
 
-def _one_epoch(job: _Job, epoch: int) -> EpochRecord:
+def _one_epoch(job: _Job, epoch: int, judge: Callable[[nn.Module], Judged]) -> EpochRecord:
     started = time.perf_counter()
     learning_rate = learning_rate_at(job.recipe, epoch)
     for group in job.state.optimizer.param_groups:
         group["lr"] = learning_rate
     train_loss = _learn(job, epoch)
-    validation_loss, metrics = _validate(job) if math.isfinite(train_loss) else (math.nan, {})
-    return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
+
+    def record() -> EpochRecord:
+        validation_loss, metrics = judge(job.state.network) if math.isfinite(train_loss) else (math.nan, {})
+        return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
+
+    return job.team.of_leader(record)
 
 
 def _learn(job: _Job, epoch: int) -> float:
     """Change the network by one pass over the training images; returns their mean loss."""
-    network, recipe = job.state.network, job.recipe
-    batch_size = max(recipe.batch_size, least_batch(network))
+    network, recipe, team = job.state.network, job.recipe, job.team
+    least = least_batch(network)
+    batch_size = max(recipe.batch_size, least)
     if isinstance(network, Fitted):
         return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
     generator = torch_generator(job.seed, "epoch", epoch)
@@ -203,12 +279,16 @@ def _learn(job: _Job, epoch: int) -> float:
     order = torch.cat([torch.randperm(len(job.train), generator=generator) for _ in range(passes)])
 
     def feed(cases: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step))
+        count = len(cases)
+        part = team.part(count, least)
+        images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step), part)
         if not augments(recipe):
             return images, target
-        return augment(images, target, recipe, job.seed, epoch, step, has_region=job.task.has_region)
+        region = job.task.has_region
+        return augment(images, target, recipe, job.seed, epoch, step, has_region=region, cases=count, part=part)
 
-    with torch_seed(job.seed, "epoch", epoch, "layers"):
+    others = (team.rank,) if team.rank else ()  # what layers draw is another in each process
+    with torch_seed(job.seed, "epoch", epoch, "layers", *others):
         loss, parts = training_pass(
             network,
             job.state.optimizer,
@@ -218,10 +298,12 @@ def _learn(job: _Job, epoch: int) -> float:
             weights=job.class_weights,
             machine=job.machine,
             parts=job.state.parts,
+            team=team,
         )
+    team.average_statistics(network)
     if parts > job.state.parts:
         job.state.parts = parts
-        _caution(_in_parts(network, batch_size, parts), job.state, job.warn)
+        _caution(_in_parts(network, math.ceil(batch_size / team.size), parts), job.state, job.warn)
     return loss
 
 
@@ -234,48 +316,17 @@ def _in_parts(network: nn.Module, batch_size: int, parts: int) -> str:
     )
 
 
-def _validate(job: _Job) -> tuple[float, dict[str, float | None]]:
-    loss, metrics = (_validate_masks if job.task.kind == "segmentation" else _validate_classes)(job)
-    wanted = checkpoint_metrics(job.recipe, job.task.kind)
-    if metrics and (unknown := [name for name in wanted if name not in metrics]):
-        raise SettingsError(
-            f"training.checkpoint_metric must be a metric of the task; got {unknown[0]!r}. "
-            f"Choose one of {', '.join(metrics)}."
-        )
-    return loss, metrics
-
-
-def _validate_classes(job: _Job) -> tuple[float, dict[str, float | None]]:
-    logits = predict_logits(
-        job.state.network,
-        job.validation.images,
-        job.validation.normalise,
-        job.machine,
-        max(job.recipe.batch_size, 256),
-    )
-    weights = None if job.class_weights is None else job.class_weights.cpu()
-    loss = float(training_loss(logits, job.validation.target, weights))
-    if not math.isfinite(loss):
-        return loss, {}
-    scores = probabilities(logits, job.task.kind)
-    return loss, dict(job.validation_metrics(job.validation.target.numpy(), scores.numpy()))
-
-
-def _validate_masks(job: _Job) -> tuple[float, dict[str, float | None]]:
-    """The mean loss of the cases, and the metrics; one case is in memory at a time."""
-    held, losses = job.validation, []
-    masks = held.masks or Arrays.of(held.target)
-    weights = None if job.class_weights is None else job.class_weights.cpu()
-
-    def predicted() -> Iterator[Tensor]:
-        network, normalise = job.state.network, held.normalise
-        found = predict_masks(network, held.images, normalise, job.machine, patch_size=job.patch_size)
-        for case, mask in zip(found, masks, strict=True):
-            losses.append(float(mask_loss(case[None].clamp(min=TINY).log(), mask[None].long(), weights)))
-            yield case
-
-    metrics = dict(job.validation_metrics(masks, predicted()))
-    return sum(losses) / len(losses), metrics
+def _explain_batches(
+    network: nn.Module, recipe: Recipe, team: Team, state: TrainingState, warn: Callable[[str], None]
+) -> None:
+    """Say what batch normalisation makes of the batches."""
+    least = least_batch(network)
+    if recipe.batch_size < least:
+        _caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
+    if team.several and least > 1:
+        size = team.part(recipe.batch_size, least).stop
+        told = f"{team.size} processes trained it together; batch normalisation averaged over {size} images in each."
+        _caution(told, state, warn)
 
 
 def _explain_metrics(

@@ -24,20 +24,22 @@ def training_loss(
 def loss_shares(
     parts: Sequence[Num[Tensor, "batch *rest"]], weights: Float[Tensor, " output"] | None
 ) -> Float[Tensor, " part"]:
-    """What the loss of each part of a batch counts in that of the whole: its share of all that is averaged.
+    """What the loss of each part of a batch counts in that of the whole: its share of all that is averaged."""
+    counts = torch.stack([loss_count(part, weights) for part in parts])
+    return counts / counts.sum().clamp(min=1e-30)
+
+
+def loss_count(target: Num[Tensor, "batch *rest"], weights: Float[Tensor, " output"] | None) -> Float[Tensor, ""]:
+    """Over how much the loss of a target is averaged.
 
     That is known labels, or images, by class weight if there is one. Of masks it is images, so that class weights,
     which weigh pixels, are averaged by part.
     """
-    several_labels = parts[0].is_floating_point() and not of_pixels(parts[0])
-    if several_labels:
-        counts = [(~torch.isnan(part)).sum().float() for part in parts]
-    elif weights is not None and not of_pixels(parts[0]):
-        counts = [weights[part].sum() for part in parts]
-    else:
-        counts = [torch.tensor(float(len(part)), device=part.device) for part in parts]
-    stacked = torch.stack(counts)
-    return stacked / stacked.sum().clamp(min=1e-30)
+    if target.is_floating_point() and not of_pixels(target):
+        return (~torch.isnan(target)).sum().float()
+    if weights is not None and not of_pixels(target):
+        return weights[target].sum()
+    return target.new_full((), len(target), dtype=torch.float32)
 
 
 def class_weights(

@@ -16,6 +16,7 @@ from archimed.training.recipe import Recipe
 
 LARGEST = {2: 2**18, 3: 2**21}  # pixels of a patch that nobody asked for, by axes
 STEP = 16  # its sides are multiples of this, as networks of four halvings like them
+WHOLE = slice(None)
 PLACES_KEPT = 10_000  # foreground pixels remembered of each class of each image (nnU-Net)
 
 
@@ -63,12 +64,15 @@ class PatchSampler:
         self._foreground: dict[int, list[NDArray[np.int32]]] = {}
 
     def take(
-        self, cases: Int[Tensor, " case"], generator: torch.Generator
-    ) -> tuple[Shaped[Tensor, "case channel *size"], Shaped[Tensor, "case *size"]]:
-        """Patches of some images, as stored, and of their masks; the generator says where."""
+        self, cases: Int[Tensor, " case"], generator: torch.Generator, part: slice = WHOLE
+    ) -> tuple[Shaped[Tensor, "part channel *size"], Shaped[Tensor, "part *size"]]:
+        """Patches of some images, as stored, and of their masks; the generator says where.
+
+        Of a part of the images they are where they would be of all.
+        """
         drawn = torch.rand(len(cases), 3 + len(self.size), generator=generator, dtype=torch.float64)
         images, masks = [], []
-        for case, chances in zip(cases.tolist(), drawn.tolist(), strict=True):
+        for case, chances in zip(cases[part].tolist(), drawn[part].tolist(), strict=True):
             image, mask = self.images[case], self.masks[case]
             start = self._start(case, mask, chances)
             images.append(_cut(image, start, self.size))

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from archimed.data.arrays import Arrays
-from archimed.errors import SettingsError
-from archimed.training.losses import loss_shares, training_loss
+from archimed.errors import RunError, SettingsError
+from archimed.training.losses import loss_count, loss_shares, training_loss
 from archimed.training.machine import Machine
-from archimed.training.patches import PatchSampler
+from archimed.training.patches import WHOLE, PatchSampler
 from archimed.training.prediction import Normalise
 from archimed.training.progress import TrainingError
 from archimed.training.recipe import Recipe
+from archimed.training.team import ALONE, Team
 from archimed.workers.limits import is_out_of_memory
 
 Feed = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # cases, number of the step -> images and targets on the device
@@ -55,19 +56,28 @@ def training_step(
     weights: Tensor | None,
     machine: Machine,
     parts: int = 1,
+    team: Team = ALONE,
 ) -> Tensor:
     """One step on a batch that lies on the machine's device; returns the loss, detached.
 
     Of a network that gives several outputs in training (members, or exits at several depths) it is their mean loss.
 
     `parts` computes the batch in so many equal parts and adds up their gradients, which are those of the whole but for
-    batch normalisation, whose averages are of a part then, and for class weights of pixels.
+    batch normalisation, whose averages are of a part then, and for class weights of pixels. So it is with a team, each
+    process of which is given its part of the batch; step and loss are those of the whole.
     """
     optimizer.zero_grad(set_to_none=True)
+    loss = _backward(network, images, target, weights, machine, parts)
+    return _step(network, optimizer, loss, target, weights, team)
+
+
+def _backward(
+    network: nn.Module, images: Tensor, target: Tensor, weights: Tensor | None, machine: Machine, parts: int
+) -> Tensor:
+    """Add the gradients of the mean loss to those of the network; returns it, detached."""
     if parts == 1:
         loss = _loss(network, images, target, weights, machine)
         loss.backward()
-        optimizer.step()
         return loss.detach()
     size = math.ceil(len(images) / parts)
     pairs = [*zip(images.split(size), target.split(size), strict=True)]
@@ -76,8 +86,22 @@ def training_step(
         loss = _loss(network, some, known, weights, machine) * share
         loss.backward()
         total += loss.detach()
-    optimizer.step()
     return total
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    team: Team,
+) -> Tensor:
+    """Step by the gradients of the whole batch; returns its loss."""
+    if team.several:
+        loss = team.average(network, loss, loss_count(target, weights))
+    optimizer.step()
+    return loss
 
 
 def _loss(network: nn.Module, images: Tensor, target: Tensor, weights: Tensor | None, machine: Machine) -> Tensor:
@@ -96,33 +120,45 @@ def fitting_step(
     weights: Tensor | None,
     machine: Machine,
     parts: int = 1,
+    team: Team = ALONE,
 ) -> tuple[Tensor, int]:
     """`training_step` in as few parts as fit into memory, `parts` or more; returns the loss and their number.
+
+    Each process of a team finds its own number: they meet once the gradients are there.
 
     Raises:
         TrainingError: not even parts of one image fit, or of two with batch normalisation.
     """
-    state = torch.get_rng_state()
+    state, least = torch.get_rng_state(), least_batch(network)
+    optimizer.zero_grad(set_to_none=True)
     while True:
         try:
-            loss = training_step(
-                network, optimizer, images=images, target=target, weights=weights, machine=machine, parts=parts
-            )
+            loss = _backward(network, images, target, weights, machine, parts)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         else:
-            return loss, parts
-        if len(images) // (2 * parts) < (least := least_batch(network)):
-            raise TrainingError(
-                f"A network must fit into memory with {least} images at a time; it does not. Choose smaller images "
-                "(data.image_size, training.patch_size), a smaller network, or a machine with more memory."
-            )
+            break
+        if len(images) // (2 * parts) < least:
+            raise _too_large(least)
         optimizer.zero_grad(set_to_none=True)  # outside of the handler, which holds on to the failed pass
         if images.is_cuda:
             torch.cuda.empty_cache()
         torch.set_rng_state(state)
         parts *= 2
+    try:
+        return _step(network, optimizer, loss, target, weights, team), parts
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(least) from None
+        raise
+
+
+def _too_large(least: int) -> TrainingError:
+    return TrainingError(
+        f"A network must fit into memory with {least} images at a time; it does not. Choose smaller images "
+        "(data.image_size, training.patch_size), a smaller network, or a machine with more memory."
+    )
 
 
 def training_pass(
@@ -135,21 +171,49 @@ def training_pass(
     weights: Tensor | None,
     machine: Machine,
     parts: int = 1,
+    team: Team = ALONE,
 ) -> tuple[float, int]:
     """One pass over the cases in the given order.
 
     A batch that does not fit into memory is computed in parts, and so are those after it (`fitting_step`).
 
+    Args:
+        network: in training mode afterwards.
+        optimizer: of its weights.
+        feed: gives a batch, of a team the part of this process.
+        order: the cases.
+        batch_size: of all processes together.
+        weights: of the loss.
+        machine: how to compute.
+        parts: in which a batch is known to fit.
+        team: the processes that make this pass together.
+
     Returns:
         The mean loss of the cases, each as it was trained on, and the parts of the last batch, at least `parts`.
+
+    Raises:
+        TrainingError: the network does not fit into memory.
+        RunError: it does not, and others wait for this process.
     """
     network.train()
     total = torch.zeros((), dtype=torch.float64, device=machine.device)  # read once: reading waits for a GPU
     for step, cases in enumerate(batches(order, batch_size)):
         images, target = feed(cases, step)
-        loss, parts = fitting_step(
-            network, optimizer, images=images, target=target, weights=weights, machine=machine, parts=parts
-        )
+        try:
+            loss, parts = fitting_step(
+                network,
+                optimizer,
+                images=images,
+                target=target,
+                weights=weights,
+                machine=machine,
+                parts=parts,
+                team=team,
+            )
+        except TrainingError as error:
+            if team.several:
+                raise RunError(f"{error} It was trained by {team.size} processes; one goes on without it.") from None
+            raise
         total += loss * len(cases)
     return float(total) / len(order), parts
 
@@ -220,17 +284,28 @@ class NormalisedImages:
     def __len__(self) -> int:
         return len(self.target)
 
-    def batch(self, cases: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Normalised images and targets of some cases, on the device; the generator draws patches, if there are any."""
+    def batch(
+        self, cases: Tensor, generator: torch.Generator | None = None, part: slice = WHOLE
+    ) -> tuple[Tensor, Tensor]:
+        """Normalised images and targets of some cases, on the device; the generator draws patches, if there are any.
+
+        `part` takes some of the cases only, as they are among all.
+        """
         held, machine = self.images, self._machine
         if self._patches is not None:
-            raw, masks = self._patches.take(cases, generator or torch.Generator())
-            return machine.place_images(self.normalise(raw)), masks.to(machine.device).long()
-        raw = held.take(cases) if isinstance(held, Arrays) else _gathered(held, cases.to(held.device))
+            raw, masks = self._patches.take(cases, generator or torch.Generator(), part)
+            return machine.place_images(self.normalise(raw)), self._placed(masks).long()
+        cases = cases[part]
+        placed = self._placed(cases)
+        raw = held.take(cases) if isinstance(held, Arrays) else _gathered(held, placed)
         images = machine.place_images(self.normalise(raw))
         if self.masks is not None:
-            return images, self.masks.take(cases).to(machine.device).long()
-        return images, self._device_target[cases.to(images.device)]
+            return images, self._placed(self.masks.take(cases)).long()
+        return images, self._device_target[placed]
+
+    def _placed(self, numbers: Tensor) -> Tensor:
+        """On the device, without waiting for what it computes."""
+        return numbers.to(self._machine.device, non_blocking=True)
 
 
 def masks_of(examples: Examples) -> Arrays | None:
