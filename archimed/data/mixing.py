@@ -230,11 +230,12 @@ class MixedBatches:
             generator = torch_generator(self.seed, self.name, epoch, step, number)
             found.append(self.parts[number].batch(torch.from_numpy(cases[flat == number]), generator))
         images, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        weights = torch.from_numpy(drawn.weights).to(images.device, torch.float32)
+        weights = torch.from_numpy(drawn.weights).to(images.device, torch.float32, non_blocking=True)
         place = np.argsort(np.argsort(flat, kind="stable"), kind="stable").reshape(sources.shape)
-        where = torch.from_numpy(place).to(images.device)
+        where = torch.from_numpy(place).to(images.device, non_blocking=True)
         by_image = labels.index_select(0, where.ravel()).view(*where.shape, *labels.shape[1:])
-        return mixed_images(images, where, weights), by_image, weights, torch.from_numpy(sources).to(images.device)
+        of_sets = torch.from_numpy(sources).to(images.device, non_blocking=True)
+        return mixed_images(images, where, weights), by_image, weights, of_sets
 
 
 def require_images(k: int, count: int, where: str = "to mix") -> None:

@@ -128,7 +128,7 @@ class _Search:
         learner, problem = state.learner, self.problem
         learner.begin_epoch(epoch)
         learner.supernet.train()
-        losses: list[tuple[int, float, float | None]] = []
+        losses: list[tuple[int, Tensor, Tensor | None]] = []
         steps = self.data.steps(epoch, state.batch_size)
         learning = epoch > self.settings.warmup_epochs
         dealt = learner.architecture.dealt([load for _, load in steps]) if learning else [()] * len(steps)
@@ -141,7 +141,7 @@ class _Search:
                 tell(1.0)
         if not losses:
             return None
-        return self._record(state, epoch, losses, len(losses) == len(steps), started)
+        return self._record(state, epoch, _read(losses, epoch), len(losses) == len(steps), started)
 
     def _tell(self, state: SearchState, done: int, steps: int, share: float) -> bool:
         """Tell how many steps of the epoch under way are done, and the share of the next; whether to go on."""
@@ -151,15 +151,17 @@ class _Search:
 
     def _step(
         self, learner: Learner, epoch: int, loads: tuple[Load, Sequence[Load]], go_on: GoOn
-    ) -> tuple[int, float, float | None]:
-        """One step on the weights and, with batches for it, one on alpha; the images of the first, and both losses."""
+    ) -> tuple[int, Tensor, Tensor | None]:
+        """One step on the weights and, with batches for it, one on alpha; the images of the first, and both losses.
+
+        The losses stay on the device until the epoch is over, as reading one waits for a GPU.
+        """
         try:
             weight_batch = loads[0]()
-            on_weights, on_alpha = learner.learn(weight_batch, loads[1], go_on)
-            losses = _finite(on_weights, epoch), None if on_alpha is None else _finite(on_alpha, epoch)
+            losses = learner.learn(weight_batch, loads[1], go_on)
         except torch.cuda.OutOfMemoryError:
             raise OutOfMemoryError from None
-        if not all(bool(numbers.isfinite().all()) for numbers in learner.alpha.values()):
+        if not all(math.isfinite(number) for numbers in learner.alpha.values() for number in numbers.tolist()):
             raise NotFiniteError(f"Alpha was not a number in epoch {epoch}")
         return len(weight_batch), *losses
 
@@ -266,7 +268,18 @@ class _Search:
         return found_again(result)
 
 
-def _finite(loss: Tensor, epoch: int) -> float:
+def _read(losses: Sequence[tuple[int, Tensor, Tensor | None]], epoch: int) -> list[tuple[int, float, float | None]]:
+    """The losses of an epoch as numbers, read from the device at once."""
+    on_weights = torch.stack([loss for _, loss, _ in losses]).tolist()
+    there = [loss for _, _, loss in losses if loss is not None]
+    on_alpha = iter(torch.stack(there).tolist() if there else [])
+    return [
+        (count, _finite(value, epoch), None if loss is None else _finite(next(on_alpha), epoch))
+        for (count, _, loss), value in zip(losses, on_weights, strict=True)
+    ]
+
+
+def _finite(loss: Tensor | float, epoch: int) -> float:
     value = float(loss)
     if not math.isfinite(value):
         raise NotFiniteError(f"The loss was not a number in epoch {epoch}")

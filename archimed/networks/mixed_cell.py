@@ -52,7 +52,7 @@ def read_mixture(
             )
     together = torch.cat([mixture[choice.name] for choice in choices])
     active = [weight != 0 for weight in together.detach().tolist()]
-    values = together.to(device).unbind()
+    values = together.to(device, non_blocking=True).unbind()
     weights = {}
     start = 0
     for choice in choices:

@@ -170,7 +170,7 @@ class _Sum:
                 self.value = term.new_zeros(*term.shape[:-2], self.readers, term.shape[-1])
             elif not self._ours:
                 self.value = self.value.clone()
-            self.value.index_add_(-2, torch.tensor(readers, device=term.device), term)
+            self.value.index_add_(-2, torch.tensor(readers).to(term.device, non_blocking=True), term)
             self._ours = True
         elif self.value is None:
             self.value = term
@@ -195,7 +195,7 @@ def _for_all(readers: Sequence[int], numbers: Tensor, count: int) -> Tensor:
     if len(readers) == count:
         return numbers
     zeros = numbers.new_zeros(len(numbers), count, numbers.shape[2])
-    return zeros.index_copy(1, torch.tensor(readers, device=numbers.device), numbers)
+    return zeros.index_copy(1, torch.tensor(readers).to(numbers.device, non_blocking=True), numbers)
 
 
 def _normalised(option: _Option, joint: Tensor, weights: Tensor) -> Tensor:
