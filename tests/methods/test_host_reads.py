@@ -3,6 +3,7 @@
 On a CPU nothing has to be waited for, but the reads are the same: each is one `_local_scalar_dense`.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -67,13 +68,13 @@ def cases(count: int) -> Subset:
     return Subset(tuple(f"c{k}" for k in range(count)), Arrays.of(bright), target)
 
 
-def problem(count: int) -> SearchProblem:
+def problem(count: int, device: str = "cpu") -> SearchProblem:
     task = ImagingTask("binary", ("no", "yes"), 1, (8, 8))
-    return SearchProblem(task, cases(count), cases(8), NORMALISE, 0, Machine(threads=1))
+    return SearchProblem(task, cases(count), cases(8), NORMALISE, 0, Machine(threads=1, device=device))
 
 
-def training(count: int) -> None:
-    given = problem(count)
+def training(count: int, device: str = "cpu") -> None:
+    given = problem(count, device)
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
@@ -100,10 +101,10 @@ def supernet(count: int, order: Any) -> None:
     search_bilevel(space, settings, CaseHalves(problem(count)), Log().journal)
 
 
-def paths(count: int) -> None:
+def paths(count: int, device: str = "cpu") -> None:
     space = MbconvStagesSpace(blocks=(1, 1), widths=(4, 6), stem_width=4, first_width=4, head_width=8)
     settings = PathSettings(population_size=4, keep=2, first_candidates=4, batch_size=BATCH, held_out=0.25)
-    data = PathCases(problem=problem(count), batch_size=settings.batch_size, fraction=settings.held_out)
+    data = PathCases(problem=problem(count, device), batch_size=settings.batch_size, fraction=settings.held_out)
     evaluator = fresh_evaluator(space, settings, data)
     assert evaluator.warm_up_epoch(lambda *_: True) is not None
 
@@ -126,6 +127,23 @@ def test_more_steps_read_no_more_numbers(name: str, monkeypatch: pytest.MonkeyPa
             WORK[name](count)
         reads.append(counted.count)
     assert reads[0] == reads[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("work", [training, paths])
+def test_more_steps_wait_no_more_often_for_a_gpu(work: Callable[[int, str], None]) -> None:
+    waits = []
+    for count in (16, 16, 48):  # the first sets up the kernels
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                work(count, "cuda:0")
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits.append(sum("synchronizing" in str(one.message) for one in told))
+    assert waits[1] == waits[2]
 
 
 def test_a_read_is_counted() -> None:

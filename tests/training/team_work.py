@@ -25,7 +25,7 @@ from archimed.training.team import ALONE, Team, join_team, leave_team
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Examples
 
-MACHINE = Machine(2)
+MACHINE = Machine(2, "cuda:0" if "cuda" in sys.argv else "cpu")
 BATCH, CASES = 8, 19  # batches of 8, 8 and 3
 TASK = ImagingTask("binary", ("benign", "malignant"), 1, (8, 8))
 RECIPE = Recipe(epochs=3, batch_size=8, augment_flips=True, augment_turns=True, augment_noise=0.1, augment_shift=0.2)
@@ -101,21 +101,22 @@ def two_passes(name: str, team: Team) -> tuple[list[float], dict[str, Tensor]]:
     make, target_of, weights = PASSES[name]
     with torch_seed(0, name):
         network, images = make(team), torch.randn(CASES, 1, 9, 9)
-    target, optimizer = target_of(), make_optimizer(network, Recipe(learning_rate=1e-2, weight_decay=1e-2))
+    target, machine = target_of(), team.machine(MACHINE)
+    machine.place_network(network)
+    optimizer = make_optimizer(network, Recipe(learning_rate=1e-2, weight_decay=1e-2))
 
     def feed(cases: Tensor, _step: int) -> tuple[Tensor, Tensor]:
         own = cases[team.part(len(cases), 1)]
-        return images[own], target[own]
+        return images[own].to(machine.device), target[own].to(machine.device)
 
     def passed() -> float:
-        order, machine = torch.arange(CASES), team.machine(MACHINE)
         return training_pass(
             network,
             optimizer,
             feed=feed,
-            order=order,
+            order=torch.arange(CASES),
             batch_size=BATCH,
-            weights=weights,
+            weights=None if weights is None else weights.to(machine.device),
             machine=machine,
             team=team,
         )[0]

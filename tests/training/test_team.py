@@ -35,13 +35,17 @@ def work() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes left what came of their work."""
-    out = tmp_path_factory.mktemp("team")
+    return by_two(tmp_path_factory.mktemp("team"))
+
+
+def by_two(out: Path, *more: str) -> Path:
+    """Let two processes work."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     processes = [
         subprocess.Popen(
-            [sys.executable, HERE / "team_work.py", out],
+            [sys.executable, HERE / "team_work.py", out, *more],
             env={**os.environ, **address, "OMP_NUM_THREADS": "1", **numbers(rank)},
         )
         for rank in (0, 1)
@@ -68,6 +72,19 @@ def test_passes_of_two_processes_are_those_of_one(name: str, found: list[Any], w
         assert theirs == pytest.approx(losses, rel=1e-5)
         torch.testing.assert_close(reached, weights, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found[0]["passes"][name], found[1]["passes"][name], rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_passes_of_two_gpus_are_those_of_one_processor(tmp_path: Path, work: ModuleType) -> None:
+    by_two(tmp_path, "cuda")
+    for rank in (0, 1):
+        process = torch.load(tmp_path / f"{rank}.pt", weights_only=True, map_location="cpu")
+        for name in NAMES:
+            losses, weights = work.two_passes(name, ALONE)
+            theirs, reached = process["passes"][name]
+            assert theirs == pytest.approx(losses, rel=1e-3)
+            torch.testing.assert_close(reached, weights, rtol=1e-2, atol=1e-3)
 
 
 def test_every_kind_of_pass_is_looked_at(work: ModuleType) -> None:
