@@ -8,6 +8,7 @@ from typing import Any
 
 from archimed.errors import RunError
 
+MOST_JSON_BYTES = 2**28  # of a file of a run; the ids of some million cases
 MOST_YAML_BYTES = 2**20  # of settings
 DEEPEST_YAML = 20  # lists and mappings within each other
 
@@ -51,9 +52,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file, which holds an object.
 
     Raises:
-        RunError: the file is missing, is not JSON, or holds anything else.
+        RunError: the file is missing, too large, is not JSON, or holds anything else.
     """
     try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"more than {MOST_JSON_BYTES >> 20} MiB")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"A file of the run is missing: {path}. Was the stage that writes it run?") from None

@@ -1,16 +1,18 @@
 """`make trust`, or `python -m tests.trust --minutes 10 [--moments 200]`: faults, tried for longer.
 
-`python -m tests.trust crashes` is the same; `fuzz` reads drawn files, damaged at random.
+`python -m tests.trust crashes` is the same; `fuzz` reads drawn files, damaged at random,
+and `coverage` files that reach code which none before did.
 """
 
 import argparse
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from tests.trust.coverage_fuzz import fuzz_coverage
 from tests.trust.crashes import PHASES, Tally, Words, try_crashes
 from tests.trust.fuzz import fuzz
 from tests.trust.small_runs import REAL, SMALL, made_sources, real_sources, run_words
@@ -21,7 +23,7 @@ DATA = ("made", "real", "both")
 def main() -> int:
     """Try what was asked for, print the figures as Markdown; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("crashes", "fuzz"), default="crashes")
+    parser.add_argument("what", nargs="?", choices=tuple(WHAT), default="crashes")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long in all")
     parser.add_argument("--moments", type=int, help="this many processes killed or ended, however long it takes")
     parser.add_argument("--methods", default=",".join(SMALL), help="with commas")
@@ -31,10 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"ARCHIMED_CACHE": str(folder / "cache"), "ARCHIMED_CONFIG": str(folder / "config")}
-        if asked.what == "fuzz":
-            broken = fuzz(folder, asked.minutes, asked.seed)
-        else:
-            broken = crashes(asked, folder)
+        broken = WHAT[asked.what](asked, folder)
     for line in broken:
         print(f"BROKEN: {line}")
     return 1 if broken else 0
@@ -57,6 +56,13 @@ def crashes(asked: argparse.Namespace, folder: Path) -> list[str]:
         f"SIGTERM {tally.slowest_end:.1f} s; {len(tally.broken)} broken."
     )
     return tally.broken
+
+
+WHAT: Mapping[str, Callable[[argparse.Namespace, Path], list[str]]] = {
+    "crashes": crashes,
+    "fuzz": lambda asked, folder: fuzz(folder, asked.minutes, asked.seed),
+    "coverage": lambda asked, folder: fuzz_coverage(folder, asked.minutes),
+}
 
 
 def trials(asked: argparse.Namespace, folder: Path) -> Mapping[str, Words]:

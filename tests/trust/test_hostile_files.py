@@ -19,9 +19,12 @@ import pytest
 import torch
 
 import archimed
+from archimed.data.formats.csv_table import list_csv
 from archimed.data.formats.npz import read_npz
 from archimed.data.problems import Problems
 from archimed.data.readers.any_image import read_image
+from archimed.data.settings import DataSettings
+from archimed.data.source import load_dataset
 from archimed.errors import ArchimedError, DataError
 from tests.cli.command import command
 from tests.data.dicom.conftest import make_header, write_header
@@ -375,6 +378,57 @@ def test_an_archive_of_arrays_is_refused_before_it_takes_memory(
     def refuse() -> None:
         with pytest.raises(DataError, match=r"set\.npz"):
             read_npz(tmp_path / "set.npz", Problems(strict=True))
+
+    assert peak_of(refuse) < 2**25
+
+
+TABLES = {
+    "lines": (b"image,label\n" + b"\n" * 2**20, "must fit into memory"),
+    "cases": (b"image,label\n" + b"a,b\n" * 2**18, "must fit into memory"),
+    "long row": (b"image,label\n" + b"," * 2**22, "characters"),
+    "row of many lines": (b"image,label\n" + b',"\n"' * 2**20, "characters|must fit into memory"),
+    "wide": (b"," * 20_000 + b"\n", "columns"),
+    "long field": (b"image,label\n" + b"a" * 2**18 + b",b\n", "field limit"),
+    "long names": (b";".join(b"x" * 10_000 + b"%d" % number for number in range(50)) + b"\n", "column `image`"),
+}
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_absurd_size_is_refused_before_it_takes_memory(tmp_path: Path, name: str) -> None:
+    content, reason = TABLES[name]
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content)
+    del content
+
+    def refuse() -> None:
+        with pytest.raises(DataError, match=reason) as caught:
+            list_csv(path, DataSettings(), Problems(strict=True))
+        assert len(str(caught.value)) < 3000
+        assert "\n" not in str(caught.value)
+
+    assert peak_of(refuse) < 2**25
+
+
+@pytest.mark.parametrize(("most", "reason"), [("csv_table.MOST_BYTES", "MiB"), ("json_files.MOST_BYTES", "256 MiB")])
+def test_lists_of_cases_have_a_largest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: str, reason: str
+) -> None:
+    path = tmp_path / ("cases.csv" if "csv" in most else "cases.json")
+    path.write_text("image,label\n")
+    monkeypatch.setattr(f"archimed.data.formats.{most}", 5)
+    with pytest.raises(DataError, match=reason):
+        load_dataset(str(path), DataSettings(), 0)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_datalist_that_unfolds_beyond_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text('{"training": [' + "{}," * 2**20 + "{}]}")
+
+    def refuse() -> None:
+        with pytest.raises(DataError, match="memory"):
+            load_dataset(str(path), DataSettings(), 0)
 
     assert peak_of(refuse) < 2**25
 

@@ -9,8 +9,10 @@ columns are left alone, unless `data.columns` or `data.label_columns` name them.
 """
 
 import csv
-import io
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 from archimed.data.dataset import Case
 from archimed.data.formats.csv_columns import GROUPS, Columns, Row, Source, find_columns
@@ -29,8 +31,14 @@ from archimed.data.formats.fields import (
 from archimed.data.formats.listing_rules import apply_rules, channel_kind
 from archimed.data.listing import Entry, Listing, Modality
 from archimed.data.problems import Problems
+from archimed.data.readers.voxels import check_room
 from archimed.data.settings import DataSettings
 from archimed.errors import DataError
+
+MOST_BYTES = 2**28  # of a table: some million cases
+MOST_COLUMNS = 10_000
+LONGEST_ROW = 2**20  # characters
+CASE_BYTES = 1000  # of memory that a case takes; 855 were measured for short paths
 
 
 def list_csv(path: Path, settings: DataSettings, problems: Problems, *, labelled: bool = True) -> Listing:
@@ -38,25 +46,27 @@ def list_csv(path: Path, settings: DataSettings, problems: Problems, *, labelled
 
     A table that is not `labelled` needs no labels and no masks; those that it has are passed over.
     """
-    header, rows = _read_rows(path)
+    fields = _fields(path)
+    header = tuple(name.strip() for name in next(fields, (0, []))[1])
     columns = find_columns(header, settings, path, labelled=labelled)
-    if not rows:
-        raise DataError(f"A table needs at least one row below its header; {path} has none. Add the images.")
     may_lack = settings.missing_modality != "error"
     entries: list[Entry] = []
     ids: set[str] = set()
-    for row in rows:
+    row = None
+    for row in _rows(header, fields, path):
         try:
             entry = _entry(row, columns, path.parent, may_lack)
             if entry.case.id in ids:
-                raise DataError(f"Ids must be unique; {row.origin} repeats {entry.case.id!r}. Rename one.")
+                raise DataError(f"Ids must be unique; {row.origin} repeats {entry.case.id[:50]!r}. Rename one.")
         except DataError as error:
             problems.fatal(str(error))
         else:
             ids.add(entry.case.id)
             entries.append(entry)
+    if row is None:
+        raise DataError(f"A table needs at least one row below its header; {path} has none. Add the images.")
     if not entries:
-        raise DataError(f"A table needs rows that can be used; none of the {len(rows)} rows of {path} can.")
+        raise DataError(f"A table needs rows that can be used; none of the {row.number} rows of {path} can.")
     listing = Listing(
         name=path.stem,
         source_kind="csv",
@@ -70,27 +80,72 @@ def list_csv(path: Path, settings: DataSettings, problems: Problems, *, labelled
     return apply_rules(listing, settings, problems)
 
 
-def _read_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """Column names and rows that are not blank; separated by commas, semicolons or tabs."""
+def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number of the last line and fields of each row, the header first; by commas, semicolons or tabs.
+
+    A row is read when it is asked for, and none is longer than `LONGEST_ROW`.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
-        header = tuple(name.strip() for name in next(reader, []))
-        rows: list[Row] = []
-        for fields in reader:
-            if not any(value.strip() for value in fields):
-                continue
-            origin = f"line {reader.line_num} of {path.name}"
-            if len(fields) != len(header):
-                raise DataError(
-                    f"Every row needs the {len(header)} fields of the header; {origin} has {len(fields)}. Put fields "
-                    "that hold the separator in double quotes."
-                )
-            rows.append(Row(len(rows) + 1, origin, dict(zip(header, fields, strict=True))))
+        _check_size(path)
+        with path.open(encoding="utf-8-sig") as file:
+            lines = _Lines(file)
+            first = next(lines, "")
+            delimiter = max(",;\t", key=first.count)
+            reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+            for fields in reader:
+                lines.taken = 0
+                if len(fields) > MOST_COLUMNS:
+                    raise csv.Error(f"more than {MOST_COLUMNS:,} columns")
+                yield reader.line_num, fields
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"A table must be UTF-8 text with one row per line; {path} is not ({error}).") from error
-    return header, rows
+
+
+class _Lines:
+    """Lines of a file; csv.Error if one, or what was taken since `taken` was 0, is longer than a row may be."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.taken = file, 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.file.readline(LONGEST_ROW + 1)
+        self.taken += len(line)
+        if self.taken > LONGEST_ROW:
+            raise csv.Error(f"a row of more than {LONGEST_ROW:,} characters")
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _check_size(path: Path) -> None:
+    """DataError if the table is too large, or has more lines than there is memory for as many cases."""
+    if path.stat().st_size > MOST_BYTES:
+        raise DataError(f"A table has at most {MOST_BYTES >> 20} MiB; {path} is larger. Divide it.")
+    with path.open("rb") as file:
+        lines = sum(piece.count(b"\n") + piece.count(b"\r") for piece in iter(lambda: file.read(2**20), b""))
+    try:
+        check_room(lines * CASE_BYTES)
+    except ValueError as error:
+        raise DataError(f"The cases of a table must fit into memory; {path} has {lines:,} lines ({error}).") from None
+
+
+def _rows(header: tuple[str, ...], fields: Iterator[tuple[int, list[str]]], path: Path) -> Iterator[Row]:
+    """The rows that are not blank; DataError if one has another number of fields than the header."""
+    number = 0
+    for line, values in fields:
+        if not any(value.strip() for value in values):
+            continue
+        number += 1
+        origin = f"line {line} of {path.name}"
+        if len(values) != len(header):
+            raise DataError(
+                f"Every row needs the {len(header)} fields of the header; {origin} has {len(values)}. Put fields "
+                "that hold the separator in double quotes."
+            )
+        yield Row(number, origin, dict(zip(header, values, strict=True)))
 
 
 def _entry(row: Row, columns: Columns, folder: Path, may_lack: bool) -> Entry:

@@ -23,6 +23,7 @@ SPLIT_WORDS: Mapping[str, SplitName] = {
 UNKNOWN = ("", "nan", "NaN", "NA")  # how programs write an empty field
 LONGEST_PART, LONGEST_PATH = 255, 4000  # bytes of a file's name and characters of a path that systems allow
 LONGEST_NAME = 200  # characters of a class, label or modality
+LONGEST_SHOWN = 60  # characters of a name among others in a message
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # would break a line, or cannot be written
 
 
@@ -130,8 +131,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def enumerated(names: Iterable[str], most: int = 30) -> str:
-    """Names as a list for a message, cut off where there are very many."""
-    names = list(names)
+    """Names as a list for a message, cut off where there are very many or one is very long."""
+    names = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..." for name in names]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "nothing"
 
 

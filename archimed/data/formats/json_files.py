@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from archimed.data.formats.fields import short_name
+from archimed.data.readers.voxels import check_room
 from archimed.errors import DataError
 
 MOST_BYTES = 2**28  # a list of some million cases
+UNFOLDED = 32  # bytes of memory that one byte of a file of small objects takes
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        DataError: the file is missing, larger than 256 MiB, no JSON, nested too deep, or names a key twice.
+        DataError: the file is missing, over 256 MiB, too large for the memory, no JSON, nested too deep, or names a
+            key twice.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"A list of cases has at most 256 MiB; {path} is larger. Divide it.")
+        check_room(path.stat().st_size * UNFOLDED)
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__

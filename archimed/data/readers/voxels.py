@@ -86,7 +86,7 @@ def check_room(wanted: int) -> None:
 
     room = psutil.virtual_memory().available // 2
     if wanted > room:
-        raise ValueError(f"it unpacks to {wanted:,} bytes, more than half of the memory that is free, {room:,}")
+        raise ValueError(f"it takes {wanted:,} bytes, more than half of the memory that is free, {room:,}")
 
 
 def _unpacked(file: IO[bytes], packing: Packing) -> IO[bytes]:
