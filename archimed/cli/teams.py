@@ -28,6 +28,7 @@ def run_in_team(app: Callable[..., object]) -> int:
         return run_guarded(follower)
     team = join_team()
     code = run_guarded(app)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process is about to end
     if code == 0:  # else torchrun ends the others
         team.send(None)
         leave_team()
