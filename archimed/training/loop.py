@@ -2,40 +2,31 @@
 
 import hashlib
 import json
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
-from torch import Tensor, nn
+from torch import nn
 
-from archimed.data.arrays import Arrays
 from archimed.errors import DataError
 from archimed.networks.fitted import Fitted
-from archimed.seeding import torch_generator, torch_seed
 from archimed.task import ImagingTask
-from archimed.training.augmentation import augment, augments
 from archimed.training.checkpoint import StateFolder, TrainingState
-from archimed.training.fitting import fitting_pass, single_epoch
+from archimed.training.epochs import Job, all_epochs, caution, is_over, job_of, unjudged
+from archimed.training.fitting import single_epoch
 from archimed.training.initial_weights import load_initial_weights
-from archimed.training.losses import class_weights
 from archimed.training.machine import Machine
-from archimed.training.patches import patch_size
 from archimed.training.prediction import Normalise
 from archimed.training.progress import EpochRecord, Training, TrainingError
-from archimed.training.recipe import Recipe, checkpoint_metrics, learning_rate_at, passes_per_epoch
-from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer, masks_of, training_pass
+from archimed.training.recipe import Recipe, checkpoint_metrics
+from archimed.training.steps import Examples, NormalisedImages, least_batch, make_optimizer
 from archimed.training.team import ALONE, Team
 from archimed.training.validation import Validation, ValidationMetrics
 from archimed.workers.limits import GIB, free_bytes, memory_limit, most_data
 
-Judged = tuple[float, dict[str, float | None]]
 Stop = Callable[[float], bool]
 
 
@@ -112,9 +103,8 @@ def train(
         folder.restore(state, warn)
         if not state.records and recipe.initial_weights is not None:
             _start_from(recipe.initial_weights, network, task, state, warn)
-        if not state.records:
-            _explain_batches(network, recipe, team, state, warn)
-        job = _job(state, train, normalise, task, recipe, seed, machine, team, warn)
+        _explain_batches(network, recipe, team, state, warn)
+        job = job_of(state, train, normalise, task, recipe, seed, machine, team, warn)
         images = NormalisedImages(validation, normalise, machine, job.patch_size)
         judge = Validation(images, job.patch_size, task, recipe, machine, job.class_weights, validation_metrics)
         if team.several:
@@ -146,9 +136,8 @@ def join(
         machine.place_network(network)
         state = TrainingState(network, make_optimizer(network, recipe))
         state.take(begun)
-        _epochs(
-            _job(state, train, normalise, task, recipe, seed, machine, team, lambda _: None), _unjudged, lambda _: False
-        )
+        job = job_of(state, train, normalise, task, recipe, seed, machine, team, warn=lambda _: None)
+        all_epochs(job, unjudged, ends_with=lambda _: False)
 
 
 @contextmanager
@@ -160,42 +149,8 @@ def _at_work(machine: Machine, team: Team) -> Iterator[Machine]:
         yield own
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One training under way."""
-
-    state: TrainingState
-    train: NormalisedImages
-    patch_size: tuple[int, ...] | None
-    task: ImagingTask
-    recipe: Recipe
-    seed: int
-    machine: Machine
-    team: Team
-    class_weights: Tensor | None
-    warn: Callable[[str], None]
-
-
-def _job(
-    state: TrainingState,
-    train: Examples,
-    normalise: Normalise,
-    task: ImagingTask,
-    recipe: Recipe,
-    seed: int,
-    machine: Machine,
-    team: Team,
-    warn: Callable[[str], None],
-) -> _Job:
-    weights = class_weights(_known(train), task.num_outputs, recipe)
-    patch = patch_size(Arrays.of(train.images).shapes, recipe) if task.kind == "segmentation" else None
-    images = NormalisedImages(train, normalise, machine, patch, recipe.foreground_share)
-    placed = None if weights is None else weights.to(machine.device)
-    return _Job(state, images, patch, task, recipe, seed, machine, team, placed, warn)
-
-
 def _run(
-    job: _Job, folder: StateFolder, judge: Validation, on_epoch: Callable[[EpochRecord], None], stop: Stop
+    job: Job, folder: StateFolder, judge: Validation, on_epoch: Callable[[EpochRecord], None], stop: Stop
 ) -> Training:
     state, recipe = job.state, job.recipe
 
@@ -205,15 +160,15 @@ def _run(
             _explain_metrics(record, state, checkpoint_metrics(recipe, job.task.kind), job.warn)
         folder.save(state)
         on_epoch(record)
-        if _is_over(state, recipe) or not stop(record.seconds):
+        if is_over(state, recipe) or not stop(record.seconds):
             return False
         told = f"The time budget ended its training after {record.epoch} of {recipe.epochs} epochs."
-        _caution(told, state, job.warn)
+        caution(told, state, job.warn)
         return True
 
-    failure = _epochs(job, judge, ends_with)
+    failure = all_epochs(job, judge, ends_with)
     if failure is not None and state.own is not None:
-        _caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, job.warn)
+        caution(f"{failure}; the weights of epoch {state.own.epoch} are kept.", state, job.warn)
     if failure is not None and state.own is None:
         failure = f"{failure}, the first. Lower training.learning_rate or check the images."
     folder.finish(state, len(state.records) < recipe.epochs and failure is None, failure)
@@ -226,114 +181,25 @@ def _run(
     return finished
 
 
-def _epochs(job: _Job, judge: Callable[[nn.Module], Judged], ends_with: Callable[[EpochRecord], bool]) -> str | None:
-    """Train until the recipe, patience or the first process ends it; what failed, if anything did."""
-    state, metrics = job.state, checkpoint_metrics(job.recipe, job.task.kind)
-    while not _is_over(state, job.recipe):
-        record = _one_epoch(job, len(state.records) + 1, judge)
-        if not math.isfinite(record.train_loss + record.validation_loss):
-            return f"The loss was not a number in epoch {record.epoch}"
-        state.records.append(record)
-        state.keep_weights(metrics)
-        if job.team.of_leader(partial(ends_with, record)):
-            break
-    return None
-
-
-def _unjudged(_network: nn.Module) -> Judged:
-    """The first process alone judges."""
-    return math.nan, {}
-
-
-def _is_over(state: TrainingState, recipe: Recipe) -> bool:
-    if not state.best:
-        return False
-    done, patience = state.records[-1].epoch, recipe.early_stop_patience
-    newest = max(record.epoch for record in state.best.values())
-    return done >= recipe.epochs or (patience is not None and done - newest >= patience)
-
-
-def _one_epoch(job: _Job, epoch: int, judge: Callable[[nn.Module], Judged]) -> EpochRecord:
-    started = time.perf_counter()
-    learning_rate = learning_rate_at(job.recipe, epoch)
-    for group in job.state.optimizer.param_groups:
-        group["lr"] = learning_rate
-    train_loss = _learn(job, epoch)
-
-    def record() -> EpochRecord:
-        validation_loss, metrics = judge(job.state.network) if math.isfinite(train_loss) else (math.nan, {})
-        return EpochRecord(epoch, learning_rate, train_loss, validation_loss, metrics, time.perf_counter() - started)
-
-    return job.team.of_leader(record)
-
-
-def _learn(job: _Job, epoch: int) -> float:
-    """Change the network by one pass over the training images; returns their mean loss."""
-    network, recipe, team = job.state.network, job.recipe, job.team
-    least = least_batch(network)
-    batch_size = max(recipe.batch_size, least)
-    if isinstance(network, Fitted):
-        return fitting_pass(network, images=job.train, batch_size=batch_size, weights=job.class_weights, seed=job.seed)
-    generator = torch_generator(job.seed, "epoch", epoch)
-    passes = passes_per_epoch(recipe, len(job.train))
-    order = torch.cat([torch.randperm(len(job.train), generator=generator) for _ in range(passes)])
-
-    def feed(cases: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        count = len(cases)
-        part = team.part(count, least)
-        images, target = job.train.batch(cases, torch_generator(job.seed, "patches", epoch, step), part)
-        if not augments(recipe):
-            return images, target
-        region = job.task.has_region
-        return augment(images, target, recipe, job.seed, epoch, step, has_region=region, cases=count, part=part)
-
-    others = (team.rank,) if team.rank else ()  # what layers draw is another in each process
-    with torch_seed(job.seed, "epoch", epoch, "layers", *others):
-        loss, parts = training_pass(
-            network,
-            job.state.optimizer,
-            feed=feed,
-            order=order,
-            batch_size=batch_size,
-            weights=job.class_weights,
-            machine=job.machine,
-            parts=job.state.parts,
-            team=team,
-        )
-    team.average_statistics(network)
-    if parts > job.state.parts:
-        job.state.parts = parts
-        _caution(_in_parts(network, math.ceil(batch_size / team.size), parts), job.state, job.warn)
-    return loss
-
-
-def _in_parts(network: nn.Module, batch_size: int, parts: int) -> str:
-    size = math.ceil(batch_size / parts)
-    norms = f", but that batch normalisation averages over {size} images" if least_batch(network) > 1 else ""
-    return (
-        f"Batches of {batch_size} did not fit into memory: each step adds up the gradients of {parts} parts of "
-        f"{size} images, which is the same step{norms}."
-    )
-
-
 def _explain_batches(
     network: nn.Module, recipe: Recipe, team: Team, state: TrainingState, warn: Callable[[str], None]
 ) -> None:
     """Say what batch normalisation makes of the batches."""
     least = least_batch(network)
-    if recipe.batch_size < least:
-        _caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
+    if recipe.batch_size < least and not state.records:
+        caution("Batches of one mean nothing to batch normalisation: it is trained by two at a time.", state, warn)
     if team.several and least > 1:
         size = team.part(recipe.batch_size, least).stop
         told = f"{team.size} processes trained it together; batch normalisation averaged over {size} images in each."
-        _caution(told, state, warn)
+        if told not in state.cautions:
+            caution(told, state, warn)
 
 
 def _explain_metrics(
     record: EpochRecord, state: TrainingState, metrics: Sequence[str], warn: Callable[[str], None]
 ) -> None:
     for metric in (name for name in metrics if record.validation[name] is None):
-        _caution(
+        caution(
             f"{metric} is undefined on the validation images (one class only?), "
             "so the epoch of the lowest validation loss is kept.",
             state,
@@ -346,18 +212,7 @@ def _start_from(
 ) -> None:
     kept = load_initial_weights(network, path, task.num_outputs)
     head = f"; as it was made for other classes, the classifier starts afresh ({', '.join(kept)})" if kept else ""
-    _caution(f"It began with the weights of {path.name}{head}.", state, warn)
-
-
-def _caution(text: str, state: TrainingState, warn: Callable[[str], None]) -> None:
-    state.cautions.append(text)
-    warn(text)
-
-
-def _known(examples: Examples) -> Tensor | Arrays:
-    """What training is to answer: masks where there are some."""
-    masks = masks_of(examples)
-    return examples.target if masks is None else masks
+    caution(f"It began with the weights of {path.name}{head}.", state, warn)
 
 
 def _check_examples(train: Examples, validation: Examples) -> None:

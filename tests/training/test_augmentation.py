@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archimed.training import loop
+from archimed.training import epochs
 from archimed.training.augmentation import augment, augments
 from archimed.training.machine import Machine
 from archimed.training.recipe import Recipe
@@ -189,7 +189,7 @@ def test_an_interrupted_training_sees_the_images_of_an_unbroken_one(
         steps.append((epoch, step))
         return augment(batch, target, recipe, seed, epoch, step)
 
-    monkeypatch.setattr(loop, "augment", told)
+    monkeypatch.setattr(epochs, "augment", told)
     expected = problem.train(whole, recipe)
     assert steps == [(epoch, step) for epoch in range(1, 5) for step in range(4)]  # never in validation
 
@@ -217,7 +217,7 @@ def test_batches_of_one_are_of_two_for_batch_normalisation(problem: Any, monkeyp
         sizes.add(len(batch))
         return batch, target
 
-    monkeypatch.setattr(loop, "augment", told)
+    monkeypatch.setattr(epochs, "augment", told)
     said: list[str] = []
     result = problem.train(problem.network(), replace(ALL, epochs=1, batch_size=1), warn=said.append)
     assert sizes == {2, 3}  # of 33 images the last joins the batch before it
