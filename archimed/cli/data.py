@@ -104,7 +104,8 @@ def mebibytes(count: int) -> str:
 def data_settings(assignments: list[str] | None) -> "DataSettings":
     """The `data.*` settings that `--set` asks for."""
     from archimed.data.settings import DataSettings
-    from archimed.experiment.settings import overlay, parse_assignment, plain, section
+    from archimed.experiment.layers import overlay, parse_assignment
+    from archimed.experiment.settings import plain, section
 
     document = overlay({"data": plain(DataSettings())}, dict(map(parse_assignment, assignments or [])))
     settings: DataSettings = section("data", DataSettings, document["data"])

@@ -69,7 +69,7 @@ def parts(kind: Kind) -> list[dict[str, str]]:
 
 def settings_of(method: str) -> list[dict[str, str]]:
     """Every setting of a method with its default and what it means, its unit and source."""
-    from archimed.experiment.settings import explain_settings
+    from archimed.experiment.layers import explain_settings
 
     return explain_settings(method)
 

@@ -58,7 +58,7 @@ def run(
     """Search, train, evaluate and report. The same command goes on with a run that was interrupted."""
     from archimed.cli.console import Console
     from archimed.experiment.budget import parse_budget
-    from archimed.experiment.settings import resolve
+    from archimed.experiment.layers import resolve
 
     flags: dict[str, Any] = {
         "sources": data or None,

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from archimed.experiment.layers import resolve
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.pipeline import run_experiment
 from archimed.experiment.progress import Observer, Silent
-from archimed.experiment.settings import resolve
 from archimed.experiment.tracking import Tracking
 from archimed.experiment.transfer import resolve_transfer
 

@@ -22,6 +22,9 @@ from archimed.seeding import torch_seed
 from archimed.spaces import SearchSpace, space_from_settings, space_settings
 from archimed.task import ImagingTask
 
+# what a value of a wrong kind leads to when a network is built of it
+DAMAGED = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class StoredNetwork:
@@ -95,21 +98,30 @@ def load_network(
     """The trained network of a folder, in eval mode, with its own weights or those of another checkpoint.
 
     Raises:
-        RunError: it was not trained yet, or its files do not belong together.
+        RunError: it was not trained yet, or its files are damaged or do not belong together.
     """
     from safetensors.torch import load_file
 
     document = read_json(folder.architecture)
-    network = build_network(document, 0, own_space)
+    try:
+        network = build_network(document, 0, own_space)
+        task, normalise = read_task(document["task"]), Normalisation.from_json(document["normalisation"])
+    except DAMAGED as error:
+        raise RunError(f"The description of a network is damaged: {folder.architecture} ({_reason(error)}).") from error
     weights = weights or folder.weights
     if not folder.training.exists() or not weights.exists():
         raise RunError(f"{folder.path} holds no trained network. Train it with: archimed resume RUN")
     try:
         network.load_state_dict(load_file(weights))
     except Exception as error:
-        raise RunError(f"The weights of a network are damaged: {weights} ({error}).") from error
+        raise RunError(f"The weights of a network are damaged: {weights} ({_reason(error)}).") from error
     network.eval()
-    return StoredNetwork(network, read_task(document["task"]), Normalisation.from_json(document["normalisation"]))
+    return StoredNetwork(network, task, normalise)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def load_chosen(run: str | Path, dataset: str | None = None) -> StoredNetwork:
@@ -119,10 +131,13 @@ def load_chosen(run: str | Path, dataset: str | None = None) -> StoredNetwork:
         RunError: the run is unfinished or damaged, or has no such data set.
     """
     directory = RunDirectory(Path(run))
-    document = directory.read_experiment()
-    names = [*read_json(directory.data).get("datasets", {})]
+    try:
+        seed = directory.read_experiment()["seed"]
+        names, chosen = [*read_json(directory.data).get("datasets", {})], read_json(directory.summary)["chosen"]
+    except DAMAGED as error:
+        raise RunError(f"The files of a run are damaged: {run} ({_reason(error)}). Restore them.") from error
     if dataset is not None and dataset not in names:
         known = f"it has {', '.join(names)}" if names else "it has one data set, which needs no name"
         raise RunError(f"A network is loaded for a data set of its run; {run} has no {dataset!r}: {known}.")
     name = dataset or (names[0] if names else None)
-    return load_network(directory.network(read_json(directory.summary)["chosen"], 0, document["seed"], name))
+    return load_network(directory.network(chosen, 0, seed, name))

@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from archimed.errors import RunError, SettingsError
+from archimed.experiment.layers import default_document, laid_over, parse_assignment, refuse_untyped
 from archimed.experiment.networks import read_space, read_task
 from archimed.experiment.search_stage import Wanted, baselines_of, wanted_of, write_selections
-from archimed.experiment.settings import (
-    Experiment,
-    default_document,
-    experiment_from_document,
-    laid_over,
-    own_search_parts,
-    parse_assignment,
-    refuse_untyped,
-)
+from archimed.experiment.settings import Experiment, experiment_from_document, own_search_parts
 from archimed.experiment.training_task import training_task
 from archimed.experiment.workbench import Workbench
 from archimed.files import read_json

@@ -12,7 +12,8 @@ from archimed.data.settings import DataSettings
 from archimed.errors import SettingsError
 from archimed.evaluation.settings import EvaluationSettings
 from archimed.evaluators.training_free import ALWAYS
-from archimed.experiment.settings import Experiment, MachineSettings, laid_over, section, source_names, whole_number
+from archimed.experiment.layers import laid_over
+from archimed.experiment.settings import Experiment, MachineSettings, section, source_names, whole_number
 from archimed.indicators import INDICATORS, find_indicators
 from archimed.methods.budget_settings import BudgetSettings
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem

@@ -138,7 +138,7 @@ def test_settings_of_another_method() -> None:
 
 
 def test_every_setting_listed_can_be_set() -> None:
-    from archimed.experiment.settings import default_document, overlay
+    from archimed.experiment.layers import default_document, overlay
 
     rows = json.loads(command("list", "settings", "--json").stdout)
     document = default_document("mstf-nas")

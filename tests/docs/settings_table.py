@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from archimed.experiment.settings import explain_settings
+from archimed.experiment.layers import explain_settings
 from archimed.methods import METHODS
 from archimed.spaces import SPACES, space_from_settings
 

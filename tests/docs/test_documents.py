@@ -116,7 +116,7 @@ def test_every_command_is_one_that_archimed_takes(
 ) -> None:
     from archimed.cli.data import data_settings
     from archimed.experiment.budget import parse_budget
-    from archimed.experiment.settings import resolve
+    from archimed.experiment.layers import resolve
 
     monkeypatch.chdir(own_parts)
     verb, given = parsed(arguments)
@@ -164,7 +164,7 @@ def test_a_wrong_command_would_be_noticed(wrong: str) -> None:
 
 @pytest.mark.parametrize("setting", ["training.epoch=3", "space.name=darts_sell", "search.indicators=naswott"])
 def test_a_wrong_setting_would_be_noticed(setting: str) -> None:
-    from archimed.experiment.settings import resolve
+    from archimed.experiment.layers import resolve
 
     with pytest.raises(ArchimedError):
         resolve("mstf-nas", "default", None, [setting], {"sources": ["phantom:lesions2d"]})

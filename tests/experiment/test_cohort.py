@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from archimed.experiment.external import validate_externally
+from archimed.experiment.layers import resolve
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.pipeline import run_experiment
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import Experiment, resolve
+from archimed.experiment.settings import Experiment
 from tests.data.preparation.cohort import cohort
 from tests.experiment.tiny import COMMON, read, write_npz
 

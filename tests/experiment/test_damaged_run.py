@@ -67,7 +67,11 @@ def readers(run: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["experiment.yaml", "data.json", "summary.json", "splits.json", "selected.json", "candidates.jsonl"]
+    "name",
+    [
+        *("experiment.yaml", "data.json", "summary.json", "splits.json", "selected.json", "candidates.jsonl"),
+        "architecture.json",
+    ],
 )
 def test_a_damaged_value_ends_nothing_but_in_a_line(finished: Path, tmp_path: Path, name: str) -> None:
     rng = np.random.default_rng(len(name))

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from archimed.experiment.estimate import estimate
+from archimed.experiment.layers import resolve
 from archimed.experiment.pipeline import open_bench
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import resolve
 from archimed.runs import RunDirectory
 from tests.experiment.tiny import TINY, lines, read, tiny_run
 

@@ -13,10 +13,10 @@ import archimed
 from archimed.batch import Batch
 from archimed.data.settings import DataSettings
 from archimed.data.source import load_dataset
+from archimed.experiment.layers import resolve
 from archimed.experiment.networks import load_chosen
 from archimed.experiment.pipeline import run_experiment
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import resolve
 from archimed.genotype import parse
 from archimed.spaces import space_from_settings
 from tests.experiment.tiny import lines, read, result_of

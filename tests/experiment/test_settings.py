@@ -7,15 +7,8 @@ import yaml
 
 from archimed.cli.data import data_settings
 from archimed.errors import ArchimedError, SettingsError
-from archimed.experiment.settings import (
-    Experiment,
-    default_document,
-    experiment_from_document,
-    explain_settings,
-    overlay,
-    parse_assignment,
-    resolve,
-)
+from archimed.experiment.layers import default_document, explain_settings, overlay, parse_assignment, resolve
+from archimed.experiment.settings import Experiment, experiment_from_document
 from archimed.methods import METHODS
 
 

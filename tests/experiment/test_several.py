@@ -10,8 +10,8 @@ import archimed
 from archimed.errors import DataError, RunError, SettingsError
 from archimed.experiment import pipeline
 from archimed.experiment.estimate import estimate
+from archimed.experiment.layers import resolve
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import resolve
 from archimed.experiment.sources import safe_names
 from archimed.methods.protocol import Journal, SearchOutcome, SearchProblem
 from archimed.methods.random_search import RandomSearch

@@ -8,7 +8,7 @@ from archimed.data.dataset import Dataset
 from archimed.data.inspection.describe import look
 from archimed.data.inspection.sharing import refuse_shared, source_folder
 from archimed.errors import DataError, SettingsError
-from archimed.experiment.settings import resolve
+from archimed.experiment.layers import resolve
 from archimed.experiment.sources import read_datasets, with_one_foreground
 from archimed.methods.random_search import RandomSearch
 from tests.data.conftest import real_data

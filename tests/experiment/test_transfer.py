@@ -177,7 +177,7 @@ def test_its_settings_repeat_a_transfer_and_are_of_no_other_command(searched: Pa
     again = resolve_transfer(str(searched), config, [], {})
     assert again.document()["training"] == read_yaml(config)["training"]
     assert again.sources == (str(grey),)
-    from archimed.experiment.settings import resolve
+    from archimed.experiment.layers import resolve
 
     with pytest.raises(SettingsError, match="archimed train --architecture"):
         resolve("mstf-nas", "default", config, [], {})

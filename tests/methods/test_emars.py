@@ -337,7 +337,7 @@ def test_the_estimate_is_of_steps_measurements_and_short_trainings() -> None:
 
 
 def test_the_paper_is_one_preset_and_its_figures_one_setting() -> None:
-    from archimed.experiment.settings import resolve
+    from archimed.experiment.layers import resolve
 
     flags = {"sources": ("phantom:chestct",)}
     paper = resolve("emars", "paper", None, [], flags).method

@@ -20,8 +20,8 @@ from archimed.data.dataset import Subset
 from archimed.data.normalisation import Normalisation
 from archimed.data.phantoms import PHANTOMS
 from archimed.errors import DataError, SearchError, SettingsError
+from archimed.experiment.layers import resolve
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import resolve
 from archimed.methods.bilevel_data import outputs_loss
 from archimed.methods.mixed_data import HeadedBatch, MixedHalves, mean_dice
 from archimed.methods.mixsearch import MixSearch, MixSearchSearch

@@ -13,9 +13,9 @@ from archimed.data.arrays import Arrays
 from archimed.data.dataset import Case, Dataset
 from archimed.errors import SettingsError
 from archimed.experiment.estimate import estimate
+from archimed.experiment.layers import resolve
 from archimed.experiment.pipeline import open_bench
 from archimed.experiment.progress import Silent
-from archimed.experiment.settings import resolve
 from archimed.methods import find_method
 from archimed.methods.mm_nas import MmNas
 from archimed.methods.protocol import Method
