@@ -29,9 +29,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-trust: install  ## hostile files, full disks, damaged images, then ten minutes of kills; MOMENTS=200 for longer
+trust: install  ## hostile files, full disks, damaged images, then ten minutes of kills and fuzzing; MOMENTS=200 for longer
 	$(BIN)/python -m pytest tests/trust tests/faults tests/data/test_fuzz.py
-	$(BIN)/python -m tests.trust --minutes $(MINUTES) $(if $(MOMENTS),--moments $(MOMENTS))
+	-$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python -m tests.trust all --minutes $(MINUTES) $(if $(MOMENTS),--moments $(MOMENTS))
 
 bench: install  ## ratios against the floor and, where PEER_DIR names their code, against peers
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,6 @@
 """`make trust`, or `python -m tests.trust --minutes 10 [--moments 200]`: faults, tried for longer.
 
-`python -m tests.trust crashes` is the same; `fuzz` reads drawn files, damaged at random,
+`python -m tests.trust crashes` is the same; `all` does the rest too: `fuzz` reads drawn files, damaged at random,
 and `coverage` files that reach code which none before did.
 """
 
@@ -58,10 +58,20 @@ def crashes(asked: argparse.Namespace, folder: Path) -> list[str]:
     return tally.broken
 
 
+def everything(asked: argparse.Namespace, folder: Path) -> list[str]:
+    """Kills for half of the minutes, then drawn files, then files by coverage."""
+    minutes = asked.minutes
+    asked.minutes = minutes / 2
+    broken = crashes(asked, folder)
+    broken += fuzz(folder, minutes / 5, asked.seed)
+    return broken + fuzz_coverage(folder, minutes * 3 / 10)
+
+
 WHAT: Mapping[str, Callable[[argparse.Namespace, Path], list[str]]] = {
     "crashes": crashes,
     "fuzz": lambda asked, folder: fuzz(folder, asked.minutes, asked.seed),
     "coverage": lambda asked, folder: fuzz_coverage(folder, asked.minutes),
+    "all": everything,
 }
 
 

@@ -1,8 +1,10 @@
 """What holds of every reader, whatever it is given: drawn files are read rightly, or refused in one short line."""
 
+import json
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from archimed.data.readers.any_image import read_image
 from archimed.errors import ArchimedError
+from tests.experiment.test_damaged_run import damaged
+from tests.trust.coverage_fuzz import TEXTS, Read, reader_of, seeds_of
 from tests.trust.drawn_dicom import dicom
 from tests.trust.drawn_images import FORMATS, Drawn, damage
 
@@ -92,5 +96,36 @@ def image_target(name: str) -> Target:
     return holds
 
 
+@cache
+def prepared(name: str, folder: Path) -> tuple[Read, list[bytes]]:
+    """A reader of bytes with whole inputs."""
+    place = folder / name
+    place.mkdir()
+    return reader_of(name, place), seeds_of(name, place)
+
+
+@st.composite
+def damaged_document(draw: st.DrawFn, content: bytes, start: int) -> bytes:
+    """Bytes whose JSON, from a place on, has lost a value or has another in its place; other bytes anyhow."""
+    with suppress(ValueError):
+        value = json.loads(content[start:])
+        rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+        return content[:start] + json.dumps(damaged(value, rng)).encode()
+    return draw(damage(content))
+
+
+def byte_target(name: str) -> Target:
+    """A source of cases, or a run one of whose files (the first byte says which) is damaged."""
+
+    def holds(data: st.DataObject, folder: Path) -> bool:
+        read, whole = prepared(name, folder)
+        content, start = data.draw(st.sampled_from(whole)), int(name == "run")
+        content = data.draw(damaged_document(content, start) if data.draw(st.booleans()) else damage(content))
+        return read_or_refuse(lambda: (read(content), True), folder) is not None
+
+    return holds
+
+
 IMAGE_TARGETS: Mapping[str, Target] = {name: image_target(name) for name in IMAGES}
-TARGETS: Mapping[str, Target] = {**IMAGE_TARGETS}
+BYTE_TARGETS: Mapping[str, Target] = {name: byte_target(name) for name in (*TEXTS, "run")}
+TARGETS: Mapping[str, Target] = {**IMAGE_TARGETS, **BYTE_TARGETS}

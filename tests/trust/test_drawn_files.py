@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.trust.fuzz import try_property
-from tests.trust.properties import IMAGE_TARGETS
+from tests.trust.properties import BYTE_TARGETS, IMAGE_TARGETS
 
 EXAMPLES = 25  # of each; `python -m tests.trust fuzz` tries as many as there is time for
 
@@ -15,3 +15,8 @@ def test_a_drawn_image_is_read_rightly_or_refused(tmp_path: Path, name: str) -> 
     tally = try_property(IMAGE_TARGETS[name], tmp_path, EXAMPLES)
     assert tally["read"]
     assert tally["refused"]
+
+
+@pytest.mark.parametrize("name", BYTE_TARGETS)
+def test_a_damaged_list_of_cases_or_run_is_read_or_refused(tmp_path: Path, name: str) -> None:
+    assert try_property(BYTE_TARGETS[name], tmp_path, EXAMPLES)["refused"]

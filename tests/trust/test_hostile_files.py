@@ -243,6 +243,13 @@ def asking_tiff(path: Path) -> None:
     path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + table)
 
 
+def lacking_tiff(path: Path) -> None:
+    """Sixteen million pieces of a row each, of which one is there; found by coverage-guided fuzzing."""
+    tags = [(256, 1), (257, 2**24), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 9) + b"U" + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
 def asking_dicom(path: Path) -> None:
     """A text that is said to have 1 GiB."""
     write_header(make_header(np.zeros((4, 4), np.int16)), path)
@@ -321,6 +328,7 @@ BOMBS = {
     "zeros.nii.gz": nifti_bomb,
     "late.nii.gz": skipping_nifti,
     "asking.tif": asking_tiff,
+    "lacking.tif": lacking_tiff,
     "asking.dcm": asking_dicom,
     "large.png": png_bomb,
     "less.png": small_png_bomb,
@@ -328,6 +336,15 @@ BOMBS = {
     "deflated.dcm": deflated_dicom,
     "zeros.nrrd": nrrd_bomb,
 }
+
+
+def test_a_picture_is_of_no_format_that_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: (tmp_path / MARK).touch())
+    (tmp_path / "image.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    refuse_image(tmp_path / "image.png")
+    assert not (tmp_path / MARK).exists()
 
 
 @pytest.fixture

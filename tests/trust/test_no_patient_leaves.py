@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import archimed
 from tests.cli.command import command
 from tests.data.test_privacy import BIRTH, CANARY, CASES, UID, pixels, write_dicom_files, write_table
 from tests.experiment.tiny import TINY, command_line_settings
@@ -85,6 +86,47 @@ def test_nothing_made_of_dicom_names_a_patient(tmp_path: Path) -> None:
     for path in written:
         found = found_in(path, WORDS) if path.is_dir() else found_in_file(path)
         assert found == [], path.name
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of DICOM files with canaries, and their folder beside it."""
+    folder = tmp_path_factory.mktemp("plain")
+    source = write_dicom_files(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHIMED_CACHE", str(folder / "cache"))
+        patch.setenv("ARCHIMED_CONFIG", str(folder / "config"))
+        archimed.run("mstf-nas", str(source), folder / "run", settings=TINY)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("form", ["pt2", "onnx", "source", "bundle"])
+def test_no_export_names_a_patient(plain_run: Path, tmp_path: Path, form: str) -> None:
+    said = command("export", str(plain_run), "--format", form, "--out", str(tmp_path / "export"))
+    assert said.code == 0, said.stderr
+    assert any((tmp_path / "export").rglob("*"))
+    assert found_in(tmp_path / "export", WORDS) == []
+    told = (said.stdout + said.stderr).replace(str(tmp_path), "").replace(str(plain_run), "")
+    assert not [word for word in WORDS if word in told]
+
+
+def test_answers_name_files_as_you_do_and_tell_nothing_that_is_in_them(plain_run: Path, tmp_path: Path) -> None:
+    [named, *_] = sorted((plain_run.parent / "data" / f"{CANARY}-ward").iterdir())
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "asked" / "scan.dcm").write_bytes(named.read_bytes())
+    before = {path: path.read_bytes() for path in plain_run.rglob("*") if path.is_file()}
+    said = command("predict", str(plain_run), str(tmp_path / "asked" / "scan.dcm"), "--out", str(tmp_path / "answers"))
+    assert said.code == 0, said.stderr
+    assert found_in(tmp_path / "answers", WORDS) == []
+    assert "scan" in (tmp_path / "answers" / "predictions.csv").read_text()
+    for folder in ("cache", "config"):
+        assert found_in(tmp_path / folder, WORDS) == []
+    said = command("predict", str(plain_run), str(named), "--out", str(tmp_path / "named"))
+    assert said.code == 0, said.stderr
+    answers = (tmp_path / "named" / "predictions.csv").read_text()
+    assert CANARY in answers  # by the name that was typed, without which no answer could be told from another
+    assert CANARY not in answers.replace(str(named), "").replace(named.stem, "")
+    assert {path: path.read_bytes() for path in plain_run.rglob("*") if path.is_file()} == before
 
 
 def found_in_file(path: Path) -> list[str]:

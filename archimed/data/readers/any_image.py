@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Integer, Shaped
 
 from archimed.data.preparation.resampling import resample, same_grid
+from archimed.data.readers.decoding import PICTURE_FORMATS, decode
 from archimed.data.readers.decoding import SUFFIXES as PICTURES
-from archimed.data.readers.decoding import decode
 from archimed.data.readers.voxels import NO_PLACE
 from archimed.data.volume import Volume
 from archimed.errors import DataError
@@ -114,7 +114,7 @@ def _one_channel(pixels: Shaped[np.ndarray, "channel *space"], path: Path, origi
     if path.suffix.lower() in (".png", ".bmp"):
         from PIL import Image
 
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             if image.mode == "P":
                 return np.asarray(image)
     raise DataError(

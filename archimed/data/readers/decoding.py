@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 150_000_000  # of one image: more is taken for a decompression bomb
 MAX_SAMPLES = 4  # of one pixel
 PLAIN, DEFLATED = 1, (8, 32946)  # TIFF's numbers of compressions
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows others, of which some start a program
 MODE_BYTES = {"I": 4, "F": 4}  # of one number in Pillow's modes; 1 in the others
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # what decoders of damaged files raise; nothing else in this module's calls does
@@ -65,7 +66,7 @@ def _decode_other(path: Path) -> Volume:
         check_room(width * height * 2 * MAX_SAMPLES)
         return _plain(read_deep_png(path))
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             _check_size(*image.size)
             check_room(math.prod(image.size) * len(image.getbands()) * MODE_BYTES.get(image.mode[:1], 1))
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
@@ -122,6 +123,8 @@ def _decode_tiff(path: Path) -> Volume:
                 raise ValueError("its compression is read for 8 bits alone; save it uncompressed or with deflate")
             return _decode_other(path)  # Pillow brings decoders for 8-bit LZW and JPEG
         check_room(page.nbytes)
+        if len(page.dataoffsets) != math.prod(page.chunked):  # tifffile goes on over millions that are not there
+            raise ValueError(f"it has {len(page.dataoffsets)} of the {math.prod(page.chunked)} pieces it tells of")
         if page.compression in DEFLATED:
             _check_unpacked_size(page)
         pixels = page.asarray()
