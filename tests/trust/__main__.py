@@ -62,9 +62,11 @@ def everything(asked: argparse.Namespace, folder: Path) -> list[str]:
     """Kills for half of the minutes, then drawn files, then files by coverage."""
     minutes = asked.minutes
     asked.minutes = minutes / 2
-    broken = crashes(asked, folder)
-    broken += fuzz(folder, minutes / 5, asked.seed)
-    return broken + fuzz_coverage(folder, minutes * 3 / 10)
+    for part in ("crashes", "fuzz", "coverage"):
+        (folder / part).mkdir()
+    broken = crashes(asked, folder / "crashes")
+    broken += fuzz(folder / "fuzz", minutes / 5, asked.seed)
+    return broken + fuzz_coverage(folder / "coverage", minutes * 3 / 10)
 
 
 WHAT: Mapping[str, Callable[[argparse.Namespace, Path], list[str]]] = {
