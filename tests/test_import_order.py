@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "archimed"
-VALUES = ("errors", "genotype", "candidate", "task", "batch", "seeding", "files", "userfile")
+VALUES = ("errors", "genotype", "candidate", "task", "batch", "seeding", "files", "userfile", "processor")
 ORDER = (
     *("workers", "networks", "spaces", "indicators", "objectives", "strategies", "evaluators", "search", "data"),
     *("training", "evaluation", "methods", "runs", "explain", "report", "export", "experiment", "studies"),

@@ -1,9 +1,11 @@
 """How a network is computed on this machine: threads, device, number format and memory layout."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from archimed.processor import computing
 
 if TYPE_CHECKING:
     import torch
@@ -80,22 +82,9 @@ class Machine:
             return nullcontext()
         return torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16)
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """Run a block with this machine's threads, and without denormal numbers; both are undone after it.
-
-        Adam's averages of gradients that became zero decay into denormals, which a CPU adds many times slower.
-        """
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        torch.set_flush_denormal(True)
-        try:
-            yield
-        finally:
-            torch.set_flush_denormal(False)
-            torch.set_num_threads(threads)
+    def session(self) -> AbstractContextManager[None]:
+        """Run a block with this machine's threads (`archimed.processor`)."""
+        return computing(self.threads)
 
 
 def _is_stacked(tensor: "Tensor", layer: "nn.Module") -> bool:

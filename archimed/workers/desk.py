@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from archimed.errors import SettingsError
+from archimed.processor import computing
 from archimed.userfile import imported_files, load_file
 from archimed.workers.limits import memory_limit, most_data, offer_to_be_ended
 
@@ -60,7 +59,8 @@ class Desk:
 
     def __init__(self, order: Order) -> None:
         offer_to_be_ended()
-        torch.set_num_threads(order.threads)
+        self._held = ExitStack()  # as long as the process lives
+        self._held.enter_context(computing(order.threads))
         sys.path += [folder for folder in order.path if folder not in sys.path]
         for file in order.files:
             load_file(file)
@@ -68,8 +68,7 @@ class Desk:
             self._work: Work = pickle.loads(order.make_work)()  # noqa: S301 - written by the process that leads
         except (ImportError, AttributeError) as error:
             raise _not_sendable(error) from error
-        self._limit = ExitStack()  # held as long as the process lives
-        self._limit.enter_context(memory_limit(most_data(order.gib)))
+        self._held.enter_context(memory_limit(most_data(order.gib)))
 
     def answer(self, item: Any) -> Answered:
         """The answer to one item; what it raises is to be raised again by the process that leads."""

@@ -5,9 +5,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
-import torch
-
 from archimed.errors import SettingsError
+from archimed.processor import computing
 from archimed.workers.crew import Crew, Lost, TimeLimit
 from archimed.workers.desk import write_order
 from archimed.workers.limits import TimeUpError, memory_limit, most_data, time_limit
@@ -52,13 +51,9 @@ def spread(
         )
     limit = TimeLimit(crew.seconds)
     if crew.alone:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+        with computing(threads):
             work, most = make_work(), most_data(crew.gib)
             yield lambda items: _alone(items, work, limit, most)
-        finally:
-            torch.set_num_threads(before)
         return
     with team_of(make_work, crew, threads, gpu) as team:
         yield lambda items: answers_in_order(items, team, limit, spent)
