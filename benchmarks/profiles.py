@@ -78,7 +78,7 @@ STAGES: Mapping[str, Callable[[], Step]] = {
     "MSTF-NAS candidate": scoring_step,
     "Zen-NAS candidate": zen_step,
     "DARTS weight step": lambda: supernet.darts_arms(16)["ours, weight step"],
-    "MM-NAS mixed cell, 3D": lambda: supernet.volume_arms()["ours"],
+    "MM-NAS mixed cell, 3D": lambda: supernet.volume_arms("ours")["ours"],
     "EMARS path step": path_step,
     "MixSearch supernet step": lambda: weave.ours(2, 128),
     "training, multiscale_cell": lambda: training_step_of("multiscale_cell", 64),

@@ -6,6 +6,7 @@ Run by `make bench`, or alone: python -m benchmarks.scoring [--threads N] [--rep
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from archimed.seeding import torch_seed
 from archimed.spaces.multiscale_cell import MultiscaleCellSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import load_peer, measure, naswot_as_published
-from benchmarks.timing import Arm, interleaved, machine, markdown_table
+from benchmarks.timing import Arm, apart, interleaved, machine, markdown_table
 
 TASK = ImagingTask("binary", ("benign", "malignant"), 1, (28, 28))
 EIGHT = ("naswot", "jacob_cov", "synflow", "log_synflow", "fisher", "grad_norm", "snip", "grasp")
@@ -76,6 +77,19 @@ def both_ways(layers: list[Layer]) -> None:
         torch.autograd.grad(output, images, torch.ones_like(output))
 
 
+def example() -> Batch:
+    """The batch that all are measured on."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(64, 1, 28, 28, generator=generator)
+    return Batch(images, torch.randint(0, 2, (64,), generator=generator))
+
+
+def built(space: MultiscaleCellSpace, genotypes: list[Genotype]) -> list[nn.Module]:
+    """The networks, the same for all."""
+    with torch_seed(0):
+        return [space.build(genotype, TASK).train() for genotype in genotypes]
+
+
 def connected_genotypes(space: MultiscaleCellSpace, count: int) -> list[Genotype]:
     """Random genotypes through which something flows."""
     rng = np.random.default_rng(0)
@@ -89,12 +103,10 @@ def connected_genotypes(space: MultiscaleCellSpace, count: int) -> list[Genotype
     return found
 
 
-def arms_of(
-    space: MultiscaleCellSpace, genotypes: list[Genotype], batch: Batch, skip: tuple[str, ...]
-) -> dict[str, Arm]:
-    """Every arm, each over all networks."""
-    with torch_seed(0):
-        networks = [space.build(genotype, TASK).train() for genotype in genotypes]
+def our_arms(space: MultiscaleCellSpace, genotypes: list[Genotype]) -> dict[str, Arm]:
+    """Ours and the floors, each over all networks."""
+    batch = example()
+    networks = built(space, genotypes)
     layers = [layer for network in networks for layer in bare_layers(network, batch.images)]
     images = channels_last(batch.images)
 
@@ -106,7 +118,7 @@ def arms_of(
             for network in networks:
                 network(images)
 
-    arms: dict[str, Arm] = {
+    return {
         "build": lambda: [space.build(genotype, TASK) for genotype in genotypes],
         "forward": plain_forward,
         "floor: forward": lambda: forward_all(layers),
@@ -120,15 +132,15 @@ def arms_of(
         "jacob_cov + synflow": ours("jacob_cov", "synflow"),
         "all eight": ours(*EIGHT),
     }
-    arms |= peer_arms(networks, batch)
-    return {name: arm for name, arm in arms.items() if name not in skip}
 
 
-def peer_arms(networks: list[nn.Module], batch: Batch) -> dict[str, Arm]:
+def peer_arms(space: MultiscaleCellSpace, genotypes: list[Genotype]) -> dict[str, Arm]:
     """The public code, as shipped (NCHW) and with images and weights in channels-last."""
     find_measures = load_peer()
     if isinstance(find_measures, str):
         return {}
+    batch = example()
+    networks = built(space, genotypes)
     nhwc = Batch(channels_last(batch.images), batch.target)
 
     def theirs(given: Batch, *names: str) -> Arm:
@@ -203,13 +215,17 @@ def main() -> None:
     missing = load_peer()
     if isinstance(missing, str):
         print(missing + "\n")
-    torch.manual_seed(0)
-    batch = Batch(torch.randn(64, 1, 28, 28), torch.randint(0, 2, (64,)))
     slow = ("peer channels-last: all eight",)
     too_slow = ("all eight", "peer as shipped: all eight", *slow)
     for stride, networks, seconds, skip in ((4, 2, 60.0, slow), (1, 1, 40.0, too_slow)):
         space = MultiscaleCellSpace(stem_stride=stride)
-        arms = arms_of(space, connected_genotypes(space, networks), batch, skip)
+        genotypes = connected_genotypes(space, networks)
+        arms = {
+            name: arm
+            for make in (our_arms, peer_arms)
+            for name, arm in apart(partial(make, space, genotypes), ours=make is our_arms).items()
+            if name not in skip
+        }
         print(report(stride, networks, interleaved(arms, arguments.repeats, seconds)) + "\n", flush=True)
 
 

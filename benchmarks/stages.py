@@ -10,6 +10,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from archimed.spaces.mbconv_stages import OPTIONS, MbconvStagesSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import peer_folder
 from benchmarks.supernet import kept_bytes, plainly
-from benchmarks.timing import interleaved, machine, markdown_table
+from benchmarks.timing import apart, interleaved, machine, markdown_table
 
 Step = Callable[[], object]
 PEER, PEER_INNER, PLAIN, OURS = "public code", "public code, channels last", "plain form, as a start", "ours"
@@ -121,6 +122,18 @@ def memory_rows(batch: int, size: Sequence[int]) -> list[list[str]]:
     ]
 
 
+def arms(names: Sequence[str], batch: int, size: Sequence[int], paths: Sequence[Genotype]) -> dict[str, Step]:
+    """Steps that can be had; each call walks the next path."""
+    made = {
+        name: peer(batch, size, inner=name == PEER_INNER)
+        if name in (PEER, PEER_INNER)
+        else ours(batch, size, plain=name == PLAIN)
+        for name in names
+    }
+    rounds = {name: iter(paths) for name in names}
+    return {name: (lambda name=name, step=step: step(next(rounds[name]))) for name, step in made.items() if step}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,18 +144,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     size = tuple(map(int, arguments.size.split(",")))
-    made = {
-        PEER: peer(arguments.batch, size, inner=False),
-        PEER_INNER: peer(arguments.batch, size, inner=True),
-        PLAIN: ours(arguments.batch, size, plain=True),
-        OURS: ours(arguments.batch, size, plain=False),
-    }
-    steps = {name: step for name, step in made.items() if step is not None}
     rng = numpy_generator(0, "paths")
     paths = [random_genotype(SPACE.choices, rng) for _ in range(arguments.repeats + 1)]
-    rounds = {name: iter(paths) for name in steps}
-    arms = {name: (lambda name=name: steps[name](next(rounds[name]))) for name in steps}
-    times = interleaved(arms, arguments.repeats)
+    others, mine = (
+        apart(partial(arms, names, arguments.batch, size, paths), ours=OURS in names)
+        for names in ((PEER, PEER_INNER, PLAIN), (OURS,))
+    )
+    times = interleaved(others | mine, arguments.repeats)
     print(f"## EMARS\n\n{machine()}; arms in turn, each round another path, medians of {arguments.repeats} rounds.\n")
     first = PEER if PEER in times else PLAIN
     rows = [[name, f"{1000 * seconds:.0f}", f"{times[first] / seconds:.2f}"] for name, seconds in times.items()]

@@ -6,6 +6,7 @@ Run by `make bench`, or alone: python -m benchmarks.supernet [--threads N] [--re
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from archimed.spaces.protocol import Mixture
 from archimed.task import ImagingTask
 from archimed.training.memory import peak_bytes
 from benchmarks.peer import peer_folder
-from benchmarks.timing import interleaved, machine, markdown_table
+from benchmarks.timing import apart, interleaved, machine, markdown_table
 
 TASK = ImagingTask("multi-class", tuple("abcdefghij"), 3, (28, 28))
 WIDTH, CELLS, NODES = 16, 8, 4
@@ -182,24 +183,34 @@ def example(batch: int) -> tuple[Tensor, Tensor]:
 
 
 def darts_arms(batch: int) -> dict[str, Callable[[], object]]:
+    """Ours."""
     space = DartsCellSpace(num_cells=CELLS, num_nodes=NODES, width=WIDTH, stem_stride=1)
     with torch_seed(0):
-        ours, again, plain = space.supernet(TASK), space.supernet(TASK, recompute=True), PlainNetwork(space)
+        ours, again = space.supernet(TASK), space.supernet(TASK, recompute=True)
     images, target = example(batch)
     return {
-        "plain form, weight step": weight_step(plain, images, target),
         "ours, weight step": weight_step(ours, images, target),
         "ours with recomputation, weight step": weight_step(again, images, target),
-        **peer(batch),
-        "plain form, architecture step": architecture_step(plain, images, target, frozen=False),
         "ours, architecture step": architecture_step(ours, images, target, frozen=True),
-        "plain form, forward": forward(plain, images),
         "ours, forward": forward(ours, images),
     }
 
 
-def volume_arms() -> dict[str, Callable[[], object]]:
-    """Forward and backward of one 3D cell of two nodes on two stems' features, one volume."""
+def plain_darts_arms(batch: int) -> dict[str, Callable[[], object]]:
+    """The plain form, and the public code."""
+    with torch_seed(0):
+        plain = PlainNetwork(DartsCellSpace(num_cells=CELLS, num_nodes=NODES, width=WIDTH, stem_stride=1))
+    images, target = example(batch)
+    return {
+        "plain form, weight step": weight_step(plain, images, target),
+        **peer(batch),
+        "plain form, architecture step": architecture_step(plain, images, target, frozen=False),
+        "plain form, forward": forward(plain, images),
+    }
+
+
+def volume_arms(name: str) -> dict[str, Callable[[], object]]:
+    """Forward and backward of one 3D cell of two nodes on two stems' features, one volume: `ours` or `plain form`."""
     operations = (ZERO, *fusion_cell.OPERATIONS)
     names = tuple(operation.name for operation in operations)
     choices = edge_choices("normal", 2, 2, names)
@@ -225,10 +236,9 @@ def volume_arms() -> dict[str, Callable[[], object]]:
 
         return once
 
-    return {
-        "plain form": step(plain, lambda: plain(stems, by_node(mixture, "normal"))),
-        "ours": step(ours, lambda: ours(inner, weights)),
-    }
+    if name == "ours":
+        return {name: step(ours, lambda: ours(inner, weights))}
+    return {name: step(plain, lambda: plain(stems, by_node(mixture, "normal")))}
 
 
 def kept_bytes(run: Callable[[], Tensor]) -> int:
@@ -301,12 +311,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"## Supernets\n\n{machine()}; arms in turn, medians of up to {arguments.repeats} rounds.\n")
-    times = interleaved(darts_arms(arguments.batch), arguments.repeats, 240)
+    mine, others = (
+        apart(partial(make, arguments.batch), ours=make is darts_arms) for make in (darts_arms, plain_darts_arms)
+    )
+    times = interleaved(others | mine, arguments.repeats, 240)
     plain = {name: "plain form, " + name.rsplit(", ", maxsplit=1)[-1] for name in times if not name.startswith("plain")}
     header = [f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28", "ms", "times the plain"]
     print(markdown_table(header, rows(times, plain)) + "\n", flush=True)
     print(markdown_table(["kept for the backward pass", "MB", "of the plain"], memory_rows(arguments.batch)) + "\n")
-    times = interleaved(volume_arms(), arguments.repeats, 120)
+    mine, others = (apart(partial(volume_arms, name), ours=name == "ours") for name in ("ours", "plain form"))
+    times = interleaved(others | mine, arguments.repeats, 120)
     header = [
         "3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward",
         "ms",

@@ -1,14 +1,20 @@
 """Timing that survives a busy machine: arms in turn within one run, medians, and what the machine was doing."""
 
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import torch
 
+from archimed.processor import keep_freed_memory
+
 Arm = Callable[[], object]
+SETTLING = 2  # untimed rounds in which kept memory finds its places, as it has after a search's first candidates
 
 
 def interleaved(arms: Mapping[str, Arm], repeats: int, seconds: float = float("inf")) -> dict[str, float]:
@@ -26,6 +32,42 @@ def interleaved(arms: Mapping[str, Arm], repeats: int, seconds: float = float("i
         if time.perf_counter() - start > seconds:
             break
     return {name: statistics.median(values[1:] or values) for name, values in times.items()}
+
+
+def apart(make: Callable[[], Mapping[str, Arm]], *, ours: bool) -> dict[str, Arm]:
+    """Arms that run in a process of their own, which waits while others run.
+
+    Args:
+        make: makes the arms there; a function that can be imported, or a `partial` of one.
+        ours: whether freed memory is kept, as archimed does while it computes, or handled as Python starts.
+    """
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    context.Process(target=_serve, args=(there, make, ours, torch.get_num_threads()), daemon=True).start()
+    there.close()
+
+    def ask(name: str) -> None:
+        here.send(name)
+        here.recv()
+
+    names: list[str] = here.recv()
+    return {name: (lambda name=name: ask(name)) for name in names}
+
+
+def _serve(pipe: Connection, make: Callable[[], Mapping[str, Arm]], ours: bool, threads: int) -> None:
+    """Run the arms that are asked for; what fails ends this process, and with it the benchmark."""
+    torch.set_num_threads(threads)
+    if ours:
+        keep_freed_memory()
+    arms = make()
+    for _ in range(SETTLING if ours else 0):
+        for arm in arms.values():
+            arm()
+    pipe.send(list(arms))
+    with suppress(EOFError):  # the benchmark is over
+        while True:
+            arms[pipe.recv()]()
+            pipe.send(None)
 
 
 def machine() -> str:

@@ -8,18 +8,20 @@ import argparse
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from archimed.processor import keep_freed_memory
 from archimed.seeding import torch_seed
 from archimed.spaces.weaved_unet import WeavedUnetSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import peer_folder
-from benchmarks.timing import interleaved, machine, markdown_table
+from benchmarks.timing import apart, interleaved, machine, markdown_table
 
 Step = Callable[[], object]
 PEER, OURS, AGAIN, ARCHITECTURE = "public code", "ours", "ours with recomputation", "ours, architecture step"
@@ -84,8 +86,16 @@ def make(name: str, batch: int, size: int) -> Step | None:
     return ours(batch, size, recompute=name == AGAIN, architecture=name == ARCHITECTURE)
 
 
+def arms(names: Sequence[str], batch: int, size: int) -> dict[str, Step]:
+    """The steps of these names that can be had."""
+    made = {name: make(name, batch, size) for name in names}
+    return {name: step for name, step in made.items() if step is not None}
+
+
 def peak(name: str, batch: int, size: int) -> None:
     """Print by how many MB a step raises the memory of a process of its own above what it held before."""
+    if name != PEER:
+        keep_freed_memory()
     step = make(name, batch, size)
     if step is not None:
         before = psutil.Process().memory_info().rss
@@ -116,9 +126,9 @@ def main() -> None:
     print(f"## MixSearch\n\n{machine()}; arms in turn, medians of up to {arguments.repeats} rounds.\n")
     names = (PEER, OURS, AGAIN, ARCHITECTURE)
     memory = {name: measured_peak(name, arguments) for name in names}  # first: a process begins with its parent's peak
-    made = {name: make(name, arguments.batch, arguments.size) for name in names}
-    arms = {name: step for name, step in made.items() if step is not None}
-    times = interleaved(arms, arguments.repeats, 240)
+    size = (arguments.batch, arguments.size)
+    steps = apart(partial(arms, names[:1], *size), ours=False) | apart(partial(arms, names[1:], *size), ours=True)
+    times = interleaved(steps, arguments.repeats, 240)
     rows = [
         [name, f"{1000 * seconds:.0f}", f"{times[PEER] / seconds:.2f}" if PEER in times else "", f"{memory[name]:.0f}"]
         for name, seconds in times.items()

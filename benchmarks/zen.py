@@ -9,7 +9,8 @@ scored on as many noise images, as it is and in channels-last layout.
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from archimed.seeding import numpy_generator
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import peer_folder
-from benchmarks.timing import interleaved, machine, markdown_table
+from benchmarks.timing import apart, interleaved, machine, markdown_table
 
 OURS, PEER, PEER_INNER = "ours", "public code", "public code, channels last"
 NOISE_IMAGES = 16
@@ -95,6 +96,14 @@ def drawn(task: ImagingTask, like: Any, count: int) -> list[Genotype]:
     return found
 
 
+def arms(who: str, size: int, genotypes: Sequence[Genotype]) -> dict[str, Callable[[], object]]:
+    """Ours or those of the public code; each call scores the next structure."""
+    task = ImagingTask("multi-class", CLASSES, 3, (size, size))
+    made = {OURS: ours(task)} if who == OURS else {PEER: peer(task, inner=False), PEER_INNER: peer(task, inner=True)}
+    rounds = {name: iter(genotypes) for name in made}
+    return {name: (lambda name=name, arm=arm: arm(next(rounds[name]))) for name, arm in made.items() if arm is not None}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,10 +115,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     task = ImagingTask("multi-class", CLASSES, 3, (arguments.size, arguments.size))
     genotypes = drawn(task, arguments.like, arguments.rounds + 1)
-    made = {PEER: peer(task, inner=False), PEER_INNER: peer(task, inner=True), OURS: ours(task)}
-    arms = {name: arm for name, arm in made.items() if arm is not None}
-    rounds = {name: iter(genotypes) for name in arms}
-    times = interleaved({name: (lambda name=name: arms[name](next(rounds[name]))) for name in arms}, arguments.rounds)
+    made = {who: apart(partial(arms, who, arguments.size, genotypes), ours=who == OURS) for who in (PEER, OURS)}
+    times = interleaved(made[PEER] | made[OURS], arguments.rounds)
     print(f"## Zen-NAS\n\n{machine()}; arms in turn, another structure each round, medians of {arguments.rounds}.\n")
     first = next(iter(times))
     rows = [[name, f"{1000 * seconds:.0f}", f"{times[first] / seconds:.2f}"] for name, seconds in times.items()]

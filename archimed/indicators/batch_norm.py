@@ -72,7 +72,12 @@ class _Project(torch.autograd.Function):
 def _project(
     gradient: Tensor, features: Tensor, scale: Tensor | None, mean: Tensor, inverse: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Give r P(scale * gradient), and per channel the sum of gradient * x^."""
+    """Give r P(scale * gradient), and per channel the sum of gradient * x^.
+
+    The kernel is slow where gradient and features lie differently in memory, as after a concatenation.
+    """
+    if gradient.stride() != features.stride():
+        gradient = torch.empty_like(features).copy_(gradient)
     wanted = [True, True, False]
     projected, products, _ = torch.ops.aten.native_batch_norm_backward(
         gradient, features, scale, None, None, mean, inverse, True, eps, wanted

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from archimed.networks.layers import InstanceNorm, convolution_geometry, instance_norm
+from archimed.networks.layers import InstanceNorm, convolution_geometry, instance_norm, laid_out_back
 from archimed.networks.operations import FactorisedReduction
 from archimed.networks.quick_convolution import convolve, is_small
 
@@ -170,4 +170,4 @@ def norms_together(norms: Sequence[Norm], features: Tensor, weights: Sequence[Te
         for norm, mean, variance in zip(norms, means.chunk(len(norms)), variances.chunk(len(norms)), strict=True):
             norm.running_mean.copy_(mean)  # type: ignore[union-attr, operator]
             norm.running_var.copy_(variance)  # type: ignore[union-attr, operator]
-    return result
+    return laid_out_back(result)

@@ -47,6 +47,41 @@ class _Convolution3d(nn.Conv3d):
         return convolve(images, self.weight, convolution_geometry(self)) if self.quick else super().forward(images)
 
 
+class _BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation in 2D; see `laid_out_back`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The normalised features."""
+        return laid_out_back(super().forward(features))
+
+
+class _BatchNorm3d(nn.BatchNorm3d):
+    """Batch normalisation in 3D; see `laid_out_back`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The normalised features."""
+        return laid_out_back(super().forward(features))
+
+
+def laid_out_back(normalised: Tensor) -> Tensor:
+    """What a normalisation gives, whose gradient will come back in the same memory layout.
+
+    After a concatenation or a global pooling it comes in another, in which PyTorch's batch normalisation on a CPU takes
+    its slow way: 57 ms instead of 4 for 64 x 128 x 28 x 28.
+    """
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(normalised.ndim)
+    if layout is None or not normalised.requires_grad or not normalised.is_cpu or torch.compiler.is_exporting():
+        return normalised
+    if not normalised.is_contiguous() and normalised.is_contiguous(memory_format=layout):
+        normalised.register_hook(lambda gradient: _contiguous(gradient, layout))
+    return normalised
+
+
+def _contiguous(gradient: Tensor | None, layout: torch.memory_format) -> Tensor | None:
+    """A gradient in a layout; there may be none, as in second derivatives."""
+    return None if gradient is None else gradient.contiguous(memory_format=layout)
+
+
 def convolution_geometry(layer: nn.Conv2d | nn.Conv3d) -> Geometry:
     """Stride, padding, dilation and groups of a convolution."""
     padding: tuple[int, ...] = layer.padding  # type: ignore[assignment]  # never one of PyTorch's words for it
@@ -162,7 +197,7 @@ def transposed_convolution(
 
 def batch_norm(channels: int, spatial_dims: int, affine: bool = True) -> nn.Module:
     """Batch normalisation, with learnt scale and shift if `affine`."""
-    return nn.BatchNorm2d(channels, affine=affine) if spatial_dims == 2 else nn.BatchNorm3d(channels, affine=affine)
+    return _BatchNorm2d(channels, affine=affine) if spatial_dims == 2 else _BatchNorm3d(channels, affine=affine)
 
 
 class InstanceNorm(nn.Module):
@@ -198,7 +233,7 @@ def instance_norm(features: Tensor, weight: Tensor | None, bias: Tensor | None, 
         alone = (
             torch.batch_norm(image, weight, bias, None, None, True, 0.0, eps, False) for image in features.split(1)
         )
-        return torch.cat(list(alone))
+        return laid_out_back(torch.cat(list(alone)))
     normalised = functional.instance_norm(features, weight=weight, bias=bias, eps=eps)
     return normalised.contiguous(memory_format=layout) if features.is_contiguous(memory_format=layout) else normalised
 

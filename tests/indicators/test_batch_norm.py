@@ -20,3 +20,18 @@ def test_value_and_both_derivatives(shape, affine):
     )
     torch.autograd.gradcheck(ours, features)
     torch.autograd.gradgradcheck(ours, features)
+
+
+def test_the_layout_of_the_gradient_is_that_of_the_features_and_changes_no_value():
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weighting = torch.randn(2, 3, 4, 4)
+
+    def gradient(weighting):
+        (found,) = torch.autograd.grad(batch_norm(features, None, None, 1e-5), features, weighting)
+        return found
+
+    sliced = torch.cat([weighting, weighting], dim=1).contiguous(memory_format=torch.channels_last)[:, :3]
+    expected = gradient(weighting.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(gradient(sliced), expected, rtol=0, atol=0)
+    torch.testing.assert_close(gradient(weighting), expected, rtol=0, atol=0)
