@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from archimed.spaces.mbconv_stages import OPTIONS, MbconvStagesSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import peer_folder
 from benchmarks.supernet import kept_bytes, plainly
-from benchmarks.timing import apart, interleaved, machine, markdown_table
+from benchmarks.timing import apart, in_turn, interleaved, machine, markdown_table
 
 Step = Callable[[], object]
 PEER, PEER_INNER, PLAIN, OURS = "public code", "public code, channels last", "plain form, as a start", "ours"
@@ -45,6 +46,16 @@ class LayerChoice(nn.Module):
         return self.choices[self.picked](features), mask
 
 
+class Registry:
+    """What the public code takes from the package of this name: a decorator that leaves functions as they are."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def register(self, function: Any = None, **_: object) -> Any:
+        """The function itself."""
+        return function if function is not None else lambda same: same
+
+
 def load_peer() -> Callable[..., nn.Module] | None:
     """The class of its network."""
     folder = peer_folder("networks/mobile3d_net.py")
@@ -55,6 +66,7 @@ def load_peer() -> Callable[..., nn.Module] | None:
         sys.modules[name] = types.ModuleType(name)
     sys.modules["nni.nas.pytorch"].mutables = types.SimpleNamespace(LayerChoice=LayerChoice)  # type: ignore[attr-defined]
     sys.modules["nni.nas"].pytorch = sys.modules["nni.nas.pytorch"]  # type: ignore[attr-defined]
+    sys.modules["registry"] = types.SimpleNamespace(Registry=Registry)  # type: ignore[assignment]
     package = types.ModuleType("networks")  # its own imports all networks, and with them more libraries
     package.__path__ = [str(folder / "networks")]
     sys.modules["networks"] = package
@@ -130,7 +142,7 @@ def arms(names: Sequence[str], batch: int, size: Sequence[int], paths: Sequence[
         else ours(batch, size, plain=name == PLAIN)
         for name in names
     }
-    rounds = {name: iter(paths) for name in names}
+    rounds = {name: in_turn(paths, ours=name == OURS) for name in names}
     return {name: (lambda name=name, step=step: step(next(rounds[name]))) for name, step in made.items() if step}
 
 

@@ -5,15 +5,17 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 import torch
 
 from archimed.processor import keep_freed_memory
 
 Arm = Callable[[], object]
+T = TypeVar("T")
 SETTLING = 2  # untimed rounds in which kept memory finds its places, as it has after a search's first candidates
 
 
@@ -52,6 +54,11 @@ def apart(make: Callable[[], Mapping[str, Arm]], *, ours: bool) -> dict[str, Arm
 
     names: list[str] = here.recv()
     return {name: (lambda name=name: ask(name)) for name in names}
+
+
+def in_turn(items: Sequence[T], *, ours: bool) -> Iterator[T]:
+    """What an arm takes call by call: ours first some for its settling rounds, so that all arms then take the same."""
+    return iter([*items[:SETTLING], *items] if ours else items)
 
 
 def _serve(pipe: Connection, make: Callable[[], Mapping[str, Arm]], ours: bool, threads: int) -> None:

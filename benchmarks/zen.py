@@ -24,7 +24,7 @@ from archimed.seeding import numpy_generator
 from archimed.spaces.residual_stages import ResidualStagesSpace
 from archimed.task import ImagingTask
 from benchmarks.peer import peer_folder
-from benchmarks.timing import apart, interleaved, machine, markdown_table
+from benchmarks.timing import apart, in_turn, interleaved, machine, markdown_table
 
 OURS, PEER, PEER_INNER = "ours", "public code", "public code, channels last"
 NOISE_IMAGES = 16
@@ -100,7 +100,7 @@ def arms(who: str, size: int, genotypes: Sequence[Genotype]) -> dict[str, Callab
     """Ours or those of the public code; each call scores the next structure."""
     task = ImagingTask("multi-class", CLASSES, 3, (size, size))
     made = {OURS: ours(task)} if who == OURS else {PEER: peer(task, inner=False), PEER_INNER: peer(task, inner=True)}
-    rounds = {name: iter(genotypes) for name in made}
+    rounds = {name: in_turn(genotypes, ours=name == OURS) for name in made}
     return {name: (lambda name=name, arm=arm: arm(next(rounds[name]))) for name, arm in made.items() if arm is not None}
 
 
