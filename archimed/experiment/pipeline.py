@@ -12,6 +12,7 @@ from archimed.data.dataset import SPLIT_NAMES, Dataset
 from archimed.data.inspection.describe import describe, patients_of_cases
 from archimed.errors import RunError
 from archimed.experiment.budget import SHARE_OF_TRIALS, SURE, Budget, TrainingPlan, plan_training
+from archimed.experiment.candidate_trial import settle_candidates
 from archimed.experiment.estimate import TRIAL_SECONDS, epoch_seconds
 from archimed.experiment.evaluate_stage import evaluate
 from archimed.experiment.own_modalities import with_named_modalities, with_recorded_modalities
@@ -35,7 +36,7 @@ from archimed.report.report import write_report
 from archimed.runs import RunDirectory, describe_environment
 from archimed.seeding import numpy_generator, torch_seed
 from archimed.training.machine import Machine
-from archimed.training.machine_choice import check_precision, choose_device, choose_machine
+from archimed.training.machine_choice import check_precision, choose_device, choose_machine, choose_threads
 from archimed.training.team import team
 from archimed.workers import held
 
@@ -115,12 +116,14 @@ def open_bench(run: RunDirectory, experiment: Experiment, observer: Observer) ->
     if experiment.architecture and not run.experiment.exists():
         check_transfer(bench)
     bench.machine = settle_machine(bench)
+    bench.machine = replace(bench.machine, candidates=settle_candidates(bench))
     measured = replace(
         experiment.machine,
         device=bench.machine.device,
         threads=bench.machine.threads,
         precision=bench.machine.precision,
         memory_format=bench.machine.memory_format,
+        candidates=bench.machine.candidates,
     )
     bench.experiment = replace(experiment, machine=measured)
     if not run.experiment.exists():
@@ -142,7 +145,9 @@ def settle_machine(bench: Workbench) -> Machine:
     with torch_seed(bench.experiment.seed, "machine trial"):
         draw = drawing(method.space, method.search, bench.search_data.task)
         network = method.space.build(draw(rng), training_task(dataset, recipe))
-    machine = choose_machine(network, batch, device=wanted.device, threads=wanted.threads)
+    crew = bench.experiment.crew
+    threads = wanted.threads or max(1, choose_threads() // (crew.workers if crew.cluster is None else 1))
+    machine = choose_machine(network, batch, device=wanted.device, threads=threads)
     machine = replace(
         machine,
         precision=wanted.precision or machine.precision,

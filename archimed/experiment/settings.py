@@ -58,6 +58,11 @@ class MachineSettings:
     memory_format: Literal["contiguous", "channels_last"] | None = Field(
         default=None, description="order of image memory; empty: the faster one, by a short trial"
     )
+    candidates: Literal["threads", "processes"] | None = Field(
+        default=None,
+        description="how one worker's threads measure candidates: one at a time with all threads, or as many at a time "
+        "as there are threads, in processes of one thread each; empty: the faster one, by a short trial",
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from archimed.indicators import Indicator, find_indicators
 from archimed.methods.budget_settings import drawing
 from archimed.methods.protocol import Journal, SearchProblem
 from archimed.objectives import SignedSums, WrittenObjectives, capability, eq5
+from archimed.processor import computing
 from archimed.search import SearchResult, search_population, select_best
 from archimed.seeding import numpy_generator, torch_generator
 from archimed.spaces import SearchSpace, canonical
@@ -25,8 +27,10 @@ from archimed.strategies import Strategy
 from archimed.training.patches import PatchSampler, patch_size
 from archimed.training.recipe import Recipe
 from archimed.userfile import part_name
+from archimed.workers import Crew
 
 TRIAL_CANDIDATES = 3
+EFFICIENCY = 0.95  # of workers on cores of their own (benchmarks/RESULTS.md)
 
 
 @settings_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -136,9 +140,9 @@ def score_candidates(
     def progress(done: int, planned: int | None, generation: int) -> None:
         journal.progress(done, planned or settings.planned_candidates, f"candidates, generation {generation}")
 
-    machine = problem.machine
-    gpu = machine.device.startswith("cuda")
-    with spread_candidates(make_evaluator, problem.crew, machine.threads, gpu=gpu) as evaluate:
+    gpu = problem.machine.device.startswith("cuda")
+    crew, threads = crew_of(problem)
+    with spread_candidates(make_evaluator, crew, threads, gpu=gpu) as evaluate:
         return search_population(
             strategy,
             evaluate,
@@ -151,14 +155,27 @@ def score_candidates(
         )
 
 
+def crew_of(problem: SearchProblem) -> tuple[Crew, int]:
+    """Who measures candidates, and the threads of each."""
+    crew, machine = problem.crew, problem.machine
+    if crew.alone and machine.candidates == "processes":
+        return replace(crew, workers=machine.threads), 1
+    return crew, machine.threads
+
+
 def scoring_seconds(space: SearchSpace, settings: ScoringSettings, problem: SearchProblem) -> float:
-    """How long it takes to score the planned candidates: each as long as the median of a few, the first left out."""
+    """How long it takes to score the planned candidates: each as long as the median of a few, the first left out.
+
+    Workers are taken to share the candidates as well as they do on free cores.
+    """
     rng = numpy_generator(problem.seed, "trial candidates")
     draw = drawing(space, settings, problem.task)
     genotypes = [draw(rng) for _ in range(TRIAL_CANDIDATES + 1)]
-    with problem.machine.session():
+    crew, threads = crew_of(problem)
+    with computing(threads):
         measured = list(evaluator_of(space, settings, problem)()(genotypes))[1:]
-    return settings.planned_candidates * statistics.median(one.seconds for one in measured)
+    each = statistics.median(one.seconds for one in measured)
+    return settings.planned_candidates * each / (1 if crew.alone else crew.workers * EFFICIENCY)
 
 
 def canonical_form(space: SearchSpace) -> Callable[[tuple[int, ...]], tuple[int, ...]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Candidates = Literal["threads", "processes"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,16 @@ class Machine:
         precision: of the forward and backward pass in training; `bfloat16` keeps weights, losses and the optimizer
             in float32 (autocast). Predictions are always computed in float32.
         memory_format: order of an image tensor in memory; `channels_last` puts the channels innermost, in 2D and 3D.
+        candidates: how the threads measure a search's candidates where one worker is wanted: `threads` takes one
+            candidate at a time with all of them, `processes` as many candidates as there are threads, each in a process
+            with one.
     """
 
     threads: int
     device: str = "cpu"
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
+    candidates: Candidates = "threads"
 
     def to_dict(self) -> dict[str, Any]:
         """The value as JSON can hold it."""
