@@ -8,6 +8,7 @@ from archimed.methods.protocol import spreads_its_search
 from archimed.training.machine import Candidates
 
 WORTH_A_TRIAL = 60.0  # seconds of a search
+FEW_CANDIDATES = 100  # which seldom take so long; not even one is measured
 START_SECONDS = 5.0  # of processes, which load PyTorch
 LEAST_GAIN = 1.05  # of the foretold time, below which one process is simpler
 
@@ -23,6 +24,8 @@ def settle_candidates(bench: Workbench) -> Candidates:
     searches = spreads_its_search(experiment.method) and not experiment.architecture
     may_choose = experiment.crew.alone and machine.device == "cpu" and machine.threads > 1
     if bench.run.experiment.exists() or not (searches and may_choose):
+        return "threads"
+    if experiment.method.search.planned_candidates < FEW_CANDIDATES:
         return "threads"
     problem = search_problem(bench, experiment.method, bench.searches()[0])
 

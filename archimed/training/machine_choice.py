@@ -15,8 +15,7 @@ from torch import nn
 from archimed.batch import Batch
 from archimed.errors import SettingsError
 from archimed.training.machine import Machine, MemoryFormat, Precision
-from archimed.training.recipe import Recipe
-from archimed.training.steps import fitting_step, make_optimizer
+from archimed.training.steps import fitting_step
 
 Arm = tuple[Precision, MemoryFormat]
 ARMS: tuple[Arm, ...] = (("float32", "contiguous"), ("float32", "channels_last"), ("bfloat16", "channels_last"))
@@ -148,13 +147,34 @@ def try_arms(network: nn.Module, batch: Batch, machine: Machine, arms: Sequence[
     return {arm: Trial(min(turn[arm] for turn in seconds), runner.finite) for arm, runner in rivals.items()}
 
 
+class _Descent:
+    """Plain gradient descent; before its first step an optimizer of PyTorch's loads its compiler, over a second."""
+
+    RATE = 1e-3
+
+    def __init__(self, network: nn.Module) -> None:
+        self._weights = [*network.parameters()]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - it always does
+        """Forget all gradients."""
+        for weight in self._weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the weights."""
+        for weight in self._weights:
+            if weight.grad is not None:
+                weight.add_(weight.grad, alpha=-self.RATE)
+
+
 class _Runner:
     """A copy of a network that trains in one arm."""
 
     def __init__(self, network: nn.Module, machine: Machine) -> None:
         self._machine = machine
         self._network = machine.place_network(copy.deepcopy(network).train())
-        self._optimizer = make_optimizer(self._network, Recipe())
+        self._optimizer = _Descent(self._network)
         self.finite = True
 
     def step(self, batch: Batch) -> float:

@@ -38,6 +38,16 @@ class Examples(Protocol):
         """As in `archimed.batch.Batch`."""
 
 
+class Optimizer(Protocol):
+    """What a step needs of an optimizer, e.g. PyTorch's."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+
+    def step(self) -> object:
+        """Update the weights by their gradients."""
+
+
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer; one fused kernel updates all weights, if there are any."""
     group = {"params": [*network.parameters()]}
@@ -49,7 +59,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def training_step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     images: Tensor,
     target: Tensor,
@@ -91,7 +101,7 @@ def _backward(
 
 def _step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     loss: Tensor,
     target: Tensor,
     weights: Tensor | None,
@@ -113,7 +123,7 @@ def _loss(network: nn.Module, images: Tensor, target: Tensor, weights: Tensor | 
 
 def fitting_step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     images: Tensor,
     target: Tensor,
@@ -163,7 +173,7 @@ def _too_large(least: int) -> TrainingError:
 
 def training_pass(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     feed: Feed,
     order: Tensor,

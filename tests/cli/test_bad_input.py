@@ -296,7 +296,7 @@ def test_class_folders(tmp_path: Path) -> None:
         (["--set", "training.initial_weights=absent.safetensors"], ["training.initial_weights", "absent.safetensors"]),
         (["--set", "search.image_size=4"], ["search.image_size", "4"]),
         (["--seed", "-1"], ["seed", "-1"]),
-        (["--seed", "x"], ["--seed", "integer"]),
+        (["--seed", "x"], ["--seed", " valid int"]),
         (["--repeats", "0"], ["repeats", "0"]),
         (["--folds", "0"], ["data.folds", "0"]),
         (["--workers", "0"], ["machine.workers", "0"]),

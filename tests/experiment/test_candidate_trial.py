@@ -30,6 +30,12 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_npz(tmp_path_factory.mktemp("data") / "grey.npz")
 
 
+@pytest.fixture
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even searches as tiny as these are worth a look."""
+    monkeypatch.setattr("archimed.experiment.candidate_trial.FEW_CANDIDATES", 0)
+
+
 def log_of(run: Path) -> Any:
     return without_seconds(lines(run / "search" / "candidates.jsonl"))
 
@@ -54,6 +60,7 @@ def test_processes_measure_what_workers_of_one_thread_do(grey: Path, tmp_path: P
     assert recorded(side_by_side) == "processes"
 
 
+@pytest.mark.usefixtures("few_are_enough")
 @pytest.mark.parametrize(
     ("threads", "processes", "chosen"),
     [(1000.0, 900.0, "processes"), (1000.0, 980.0, "threads"), (61.0, 58.0, "threads")],
@@ -81,6 +88,7 @@ def test_the_faster_form_is_chosen_said_and_kept_by_resume(
     assert len(asked) == 3
 
 
+@pytest.mark.usefixtures("few_are_enough")
 @pytest.mark.parametrize("settings", [{"machine__threads": 1}, {"machine__threads": 2, "machine__workers": 2}])
 def test_there_is_no_trial_where_there_is_no_choice(
     grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]
@@ -91,8 +99,12 @@ def test_there_is_no_trial_where_there_is_no_choice(
     assert asked == []
 
 
-def test_a_short_search_is_not_worth_processes(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("few", "asked_for"), [(0, ["threads"]), (10, [])])
+def test_a_short_search_is_not_worth_processes(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, asked_for: list[str]
+) -> None:
     asked: list[str] = []
+    monkeypatch.setattr("archimed.experiment.candidate_trial.FEW_CANDIDATES", few)
     monkeypatch.setattr(MstfNas, "search_seconds", foretells({"threads": 59.0}, asked))
     assert recorded(tiny_run(grey, tmp_path / "run", machine__threads=2)) == "threads"
-    assert asked == ["threads"]
+    assert asked == asked_for
