@@ -23,7 +23,7 @@ BFLOAT16_GAIN = 1.2  # least speed-up over float32 that is worth the coarser num
 HEAT_IMAGES = 8  # images of the first, untimed steps
 FAR_BEHIND = 2.0  # an arm this many times slower than the quickest float32 arm of the heat is not timed
 ROUNDS = 3  # timed steps per arm, in turn
-TRIAL_SECONDS = 3.0  # about how long all timed steps may take
+TRIAL_SECONDS = 2.0  # about how long all timed steps may take
 
 
 @dataclass(frozen=True)
