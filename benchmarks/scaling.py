@@ -183,7 +183,7 @@ def way_to_a_process(candidates: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a simulated candidate")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a simulated candidate")
     parser.add_argument("--width", type=int, default=64, help="channels of the real candidates")
     parser.add_argument("--candidates", type=int, default=40, help="real candidates")
     arguments = parser.parse_args()

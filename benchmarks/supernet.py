@@ -27,6 +27,7 @@ from benchmarks.timing import apart, interleaved, machine, markdown_table
 
 TASK = ImagingTask("multi-class", tuple("abcdefghij"), 3, (28, 28))
 WIDTH, CELLS, NODES = 16, 8, 4
+FEW = 16  # images whose features are counted; four times as many hold four times as much
 VOLUME = (48, 48, 48)
 PET_CT = (112, 112, 144)
 Weigh = Callable[[bool], dict[str, Tensor]]
@@ -306,21 +307,21 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"## Supernets\n\n{machine()}; arms in turn, medians of up to {arguments.repeats} rounds.\n")
     mine, others = (
         apart(partial(make, arguments.batch), ours=make is darts_arms) for make in (darts_arms, plain_darts_arms)
     )
-    times = interleaved(others | mine, arguments.repeats, 240)
+    times = interleaved(others | mine, arguments.repeats, 120)
     plain = {name: "plain form, " + name.rsplit(", ", maxsplit=1)[-1] for name in times if not name.startswith("plain")}
     header = [f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28", "ms", "times the plain"]
     print(markdown_table(header, rows(times, plain)) + "\n", flush=True)
-    print(markdown_table(["kept for the backward pass", "MB", "of the plain"], memory_rows(arguments.batch)) + "\n")
+    print(markdown_table([f"kept for the backward pass, {FEW} images", "MB", "of the plain"], memory_rows(FEW)) + "\n")
     mine, others = (apart(partial(volume_arms, name), ours=name == "ours") for name in ("ours", "plain form"))
-    times = interleaved(others | mine, arguments.repeats, 120)
+    times = interleaved(others | mine, arguments.repeats + 1, 60)
     header = [
         "3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward",
         "ms",
