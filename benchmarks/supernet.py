@@ -140,16 +140,6 @@ def architecture_step(network: nn.Module, images: Tensor, target: Tensor, *, fro
     return step
 
 
-def forward(network: nn.Module, images: Tensor) -> Callable[[], object]:
-    mixture = softmax_of(network.choices, learnt=False)  # type: ignore[arg-type]
-
-    def step() -> None:
-        with torch.no_grad():
-            network(images, mixture)
-
-    return step
-
-
 def peer(batch: int) -> dict[str, Callable[[], object]]:
     """The public DARTS code, if PEER_DIR has it; without its stem's three times as many channels."""
     folder = peer_folder("cnn/model_search.py")
@@ -193,20 +183,17 @@ def darts_arms(batch: int) -> dict[str, Callable[[], object]]:
         "ours, weight step": weight_step(ours, images, target),
         "ours with recomputation, weight step": weight_step(again, images, target),
         "ours, architecture step": architecture_step(ours, images, target, frozen=True),
-        "ours, forward": forward(ours, images),
     }
 
 
 def plain_darts_arms(batch: int) -> dict[str, Callable[[], object]]:
-    """The plain form, and the public code."""
+    """The public code, or the plain form where it is not there, and the plain form's architecture step."""
     with torch_seed(0):
         plain = PlainNetwork(DartsCellSpace(num_cells=CELLS, num_nodes=NODES, width=WIDTH, stem_stride=1))
     images, target = example(batch)
     return {
-        "plain form, weight step": weight_step(plain, images, target),
-        **peer(batch),
+        **(peer(batch) or {"plain form, weight step": weight_step(plain, images, target)}),
         "plain form, architecture step": architecture_step(plain, images, target, frozen=False),
-        "plain form, forward": forward(plain, images),
     }
 
 
@@ -316,9 +303,14 @@ def main() -> None:
         apart(partial(make, arguments.batch), ours=make is darts_arms) for make in (darts_arms, plain_darts_arms)
     )
     times = interleaved(others | mine, arguments.repeats, 120)
-    plain = {name: "plain form, " + name.rsplit(", ", maxsplit=1)[-1] for name in times if not name.startswith("plain")}
-    header = [f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28", "ms", "times the plain"]
-    print(markdown_table(header, rows(times, plain)) + "\n", flush=True)
+    first = {name.rsplit(", ", maxsplit=1)[-1]: name for name in others}
+    pairs = {name: first[name.rsplit(", ", maxsplit=1)[-1]] for name in mine}
+    header = [
+        f"DARTS supernet, C={WIDTH}, {CELLS} cells, {arguments.batch} images of 28x28",
+        "ms",
+        "times the one above of its kind",
+    ]
+    print(markdown_table(header, rows(times, pairs)) + "\n", flush=True)
     print(markdown_table([f"kept for the backward pass, {FEW} images", "MB", "of the plain"], memory_rows(FEW)) + "\n")
     mine, others = (apart(partial(volume_arms, name), ours=name == "ours") for name in ("ours", "plain form"))
     times = interleaved(others | mine, arguments.repeats + 1, 60)

@@ -36,16 +36,17 @@ def interleaved(arms: Mapping[str, Arm], repeats: int, seconds: float = float("i
     return {name: statistics.median(values[1:] or values) for name, values in times.items()}
 
 
-def apart(make: Callable[[], Mapping[str, Arm]], *, ours: bool) -> dict[str, Arm]:
+def apart(make: Callable[[], Mapping[str, Arm]], *, ours: bool, settling: int = SETTLING) -> dict[str, Arm]:
     """Arms that run in a process of their own, which waits while others run.
 
     Args:
         make: makes the arms there; a function that can be imported, or a `partial` of one.
         ours: whether freed memory is kept, as archimed does while it computes, or handled as Python starts.
+        settling: untimed rounds of ours, in which kept memory finds its places.
     """
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    context.Process(target=_serve, args=(there, make, ours, torch.get_num_threads()), daemon=True).start()
+    context.Process(target=_serve, args=(there, make, ours, settling, torch.get_num_threads()), daemon=True).start()
     there.close()
 
     def ask(name: str) -> None:
@@ -61,13 +62,13 @@ def in_turn(items: Sequence[T], *, ours: bool) -> Iterator[T]:
     return iter([*items[:SETTLING], *items] if ours else items)
 
 
-def _serve(pipe: Connection, make: Callable[[], Mapping[str, Arm]], ours: bool, threads: int) -> None:
+def _serve(pipe: Connection, make: Callable[[], Mapping[str, Arm]], ours: bool, settling: int, threads: int) -> None:
     """Run the arms that are asked for; what fails ends this process, and with it the benchmark."""
     torch.set_num_threads(threads)
     if ours:
         keep_freed_memory()
     arms = make()
-    for _ in range(SETTLING if ours else 0):
+    for _ in range(settling if ours else 0):
         for arm in arms.values():
             arm()
     pipe.send(list(arms))
