@@ -224,13 +224,13 @@ def main() -> None:
         print(missing + "\n")
     slow = ("peer channels-last: all eight",)
     too_slow = ("all eight", "peer as shipped: all eight", *slow, *SHARES)
-    for stride, networks, seconds, skip in ((4, 2, 45.0, slow), (1, 1, 80.0, too_slow)):
+    for stride, networks, seconds, skip in ((4, 2, 35.0, slow), (1, 1, 80.0, too_slow)):
         space = MultiscaleCellSpace(stem_stride=stride)
         genotypes = connected_genotypes(space, networks)
         arms = {
             name: arm
             for make in (our_arms, peer_arms)
-            for name, arm in apart(partial(make, space, genotypes, skip), ours=make is our_arms, settling=5).items()
+            for name, arm in apart(partial(make, space, genotypes, skip), ours=make is our_arms, settling=4).items()
         }
         print(report(stride, networks, interleaved(arms, arguments.repeats, seconds)) + "\n", flush=True)
 

@@ -302,7 +302,7 @@ def main() -> None:
     mine, others = (
         apart(partial(make, arguments.batch), ours=make is darts_arms) for make in (darts_arms, plain_darts_arms)
     )
-    times = interleaved(others | mine, arguments.repeats, 120)
+    times = interleaved(others | mine, arguments.repeats, 70)
     first = {name.rsplit(", ", maxsplit=1)[-1]: name for name in others}
     pairs = {name: first[name.rsplit(", ", maxsplit=1)[-1]] for name in mine}
     header = [
@@ -313,7 +313,7 @@ def main() -> None:
     print(markdown_table(header, rows(times, pairs)) + "\n", flush=True)
     print(markdown_table([f"kept for the backward pass, {FEW} images", "MB", "of the plain"], memory_rows(FEW)) + "\n")
     mine, others = (apart(partial(volume_arms, name), ours=name == "ours") for name in ("ours", "plain form"))
-    times = interleaved(others | mine, arguments.repeats + 1, 60)
+    times = interleaved(others | mine, arguments.repeats, 60)
     header = [
         "3D mixed cell, 5 edges x 10 options, C=8, 48^3, one volume, forward and backward",
         "ms",

@@ -188,7 +188,7 @@ def form_rows(space: str, batch_size: int, threads: int, repeats: int) -> list[l
         for which in (forms[:1], forms)
     )
     chosen = choose_machine(space_network(space), batch_of(batch_size), device="cpu", threads=threads)
-    times = interleaved({"plain": plain[str(forms[0])], **ours}, repeats, 25)
+    times = interleaved({"plain": plain[str(forms[0])], **ours}, repeats, 20)
     pick = (chosen.precision, chosen.memory_format)
     rows = [("plain", ("a plain loop", *forms[0])), *((str(form), ("ours", *form)) for form in forms)]
     return [
