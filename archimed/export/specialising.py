@@ -7,7 +7,7 @@ from functools import cache
 
 from archimed.export.edits import Edit, Source, until_settled
 
-NEVER = ("quick",)  # attributes of a module that are False in an exported network
+NEVER = ("quick", "lays_out")  # attributes of a module that are False in an exported network
 DIMS = ("spatial_dims", "dims")  # names that stand for the number of axes of space
 LINE = 120  # characters
 MANY = re.compile(r",\n\s*[)\]}]")  # a comma after the last of several lines: they stay apart

@@ -48,19 +48,23 @@ class _Convolution3d(nn.Conv3d):
 
 
 class _BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation in 2D; see `laid_out_back`."""
+    """Batch normalisation in 2D whose gradients are laid out; see `laid_out_back`."""
+
+    lays_out = True
 
     def forward(self, features: Tensor) -> Tensor:
         """The normalised features."""
-        return laid_out_back(super().forward(features))
+        return laid_out_back(super().forward(features)) if self.lays_out else super().forward(features)
 
 
 class _BatchNorm3d(nn.BatchNorm3d):
-    """Batch normalisation in 3D; see `laid_out_back`."""
+    """Batch normalisation in 3D whose gradients are laid out; see `laid_out_back`."""
+
+    lays_out = True
 
     def forward(self, features: Tensor) -> Tensor:
         """The normalised features."""
-        return laid_out_back(super().forward(features))
+        return laid_out_back(super().forward(features)) if self.lays_out else super().forward(features)
 
 
 def laid_out_back(normalised: Tensor) -> Tensor:
